@@ -1,0 +1,3 @@
+from taskpusher.cli import main
+
+main()

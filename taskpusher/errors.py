@@ -1,0 +1,102 @@
+"""Every error of TaskPusher.
+
+TaskPusherError
+├── InvalidField         a field of a push, a query or a setting that can't be taken   (HTTP 422)
+├── UnknownJob           no job has that uid                                           (404)
+├── MoveRefused          the job's state does not allow that move                      (409)
+├── UidTaken             that uid belongs to another request                           (409)
+├── KeyTaken             a live job holds that key                                     (409)
+├── StaleEdit            the job changed since it was read                             (409)
+├── ClaimLost            the job is no longer held under that claim; never shown to a client
+├── CursorGone           a page after a job that is not known any more                 (410)
+└── StoreError
+    ├── StoreFull        no room on the disk; goes on when there is room again         (507)
+    ├── StoreLocked      another process owns the directory                            (exit 3)
+    ├── StoreUnreadable  not a store, of a newer version, or no permission             (exit 3)
+    └── StoreBroken      the disk failed while writing; nothing may be answered        (exit 1)
+"""
+
+
+class TaskPusherError(Exception):
+    """The base of all of them."""
+
+
+class InvalidField(TaskPusherError, ValueError):
+    """`field` can't be taken; `detail` says why and what to send instead."""
+
+    def __init__(self, field: str, detail: str, index: int | None = None) -> None:
+        self.field = field
+        self.detail = detail
+        self.index = index  # which job of a batch, from 0
+        super().__init__(f"{field}: {detail}")
+
+    def at(self, index: int) -> "InvalidField":
+        """The same error, for job number `index` of a batch."""
+        return InvalidField(self.field, self.detail, index)
+
+
+class UnknownJob(TaskPusherError, LookupError):
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"no job has the uid {uid}; it may have been removed or pruned")
+
+
+class MoveRefused(TaskPusherError):
+    """The job is in `state`; the message says what to do instead."""
+
+    def __init__(self, uid: str, state: str, action: str, instead: str) -> None:
+        self.uid, self.state, self.action = uid, state, action
+        super().__init__(f"can't {action} a job that is {state}: {instead}")
+
+
+class UidTaken(TaskPusherError):
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"the uid {uid} belongs to a job with another request; send a new uid")
+
+
+class KeyTaken(TaskPusherError):
+    def __init__(self, key: str, holder: str) -> None:
+        self.key, self.holder = key, holder
+        super().__init__(f"the key {key!r} is held by job {holder}; wait for it or cancel it first")
+
+
+class StaleEdit(TaskPusherError):
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"job {uid} changed meanwhile; read it again")
+
+
+class ClaimLost(TaskPusherError):
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"job {uid} is no longer held under this claim")
+
+
+class CursorGone(TaskPusherError, LookupError):
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"no page after {uid}: that job is not in this list any more; follow `next` instead")
+
+
+class StoreError(TaskPusherError):
+    """The store can't do it."""
+
+
+class StoreFull(StoreError):
+    """There is no room on the disk; nothing was stored."""
+
+
+class StoreLocked(StoreError):
+    def __init__(self, path: str, pid: int | None) -> None:
+        self.path, self.pid = path, pid
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(f"the store {path} is in use by {holder}: stop it first, or choose another --store")
+
+
+class StoreUnreadable(StoreError):
+    """The store can't be opened; the message says why."""
+
+
+class StoreBroken(StoreError):
+    """The disk failed while writing: what was being written is neither kept nor lost for certain."""

@@ -1,0 +1,221 @@
+"""What a store is: the Protocol, and the changes it writes.
+
+The pusher decides what shall be; the store keeps it and decides the order. One suite,
+`taskpusher.testing.StoreContract`, says what every store must do.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from struct import pack
+from typing import Protocol
+
+import msgspec
+
+from ..errors import CursorGone
+from ..job import FINISHED, AttemptRecord, Held, Job, Result, State
+
+# ---- changes: what can be written ---------------------------------------------------------------------
+
+
+class Add(msgspec.Struct, frozen=True):
+    """A new job. The store gives it its `seq`.
+
+    A job with the same uid and fingerprint, or a live one with the same key, is found instead of added;
+    the same uid with another fingerprint raises UidTaken.
+    """
+
+    job: Job
+    body: bytes = b""
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """The job as it shall be, made from the one whose revision is one less; else StaleEdit.
+
+    An edit that leaves a running job running (a wish, progress, a lease) does not touch its claim.
+    `attempt` is noted with it where the edit ends one (a running job canceled).
+    """
+
+    job: Job
+    body: bytes | None = None  # None: as it was
+    attempt: AttemptRecord | None = None
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """What an attempt made of the job; refused with ClaimLost unless it is still held under `claim`."""
+
+    job: Job
+    claim: int
+    attempt: AttemptRecord
+    result: Result | None = None
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Forget a job that is not running, as it was at `revision`."""
+
+    uid: str
+    revision: int
+
+
+class QueueRule(msgspec.Struct, frozen=True, array_like=True):
+    """What a person said of a queue; kept."""
+
+    name: str
+    paused: bool = False
+    concurrency: int = 0  # most jobs of it running at once; 0 = no limit of its own
+
+
+Change = Add | Edit | Settle | Remove | QueueRule
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What became of one change: the job as it now stands (None: removed, or no job's change)."""
+
+    job: Job | None
+    existing: bool = False  # an Add that found the job there already
+
+
+# ---- what a store is asked ----------------------------------------------------------------------------
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    jobs: list[Held]
+    next_due: int | None  # when fewer than asked for: the earliest moment another one may run
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which jobs to list: all that match every field given. state None: jobs of every state."""
+
+    state: State | None = None
+    queue: str = ""
+    kind: str = ""
+    host: str = ""
+    tag: str = ""
+    url: str = ""  # a prefix
+
+    def filtered(self) -> bool:
+        return bool(self.queue or self.kind or self.host or self.tag or self.url)
+
+    def matches(self, job: Job) -> bool:
+        return (
+            (not self.queue or job.queue == self.queue)
+            and (not self.kind or job.kind == self.kind)
+            and (not self.host or job.host == self.host)
+            and (not self.tag or self.tag in job.tags)
+            and (not self.url or job.target.startswith(self.url))
+        )
+
+
+class Page(msgspec.Struct, frozen=True):
+    jobs: list[Job]
+    cursor: bytes | None  # where the next page begins; None: this was the last
+    total: int
+
+
+class Details(msgspec.Struct, frozen=True):
+    """A job and all that is kept beside it, from one moment."""
+
+    job: Job
+    body: bytes
+    result: Result | None
+    attempts: list[AttemptRecord]
+
+
+class QueueFigures(msgspec.Struct, frozen=True):
+    rule: QueueRule
+    waiting: int
+    running: int
+    paused: int
+    oldest_due: int | None  # the earliest due_ms among the waiting
+
+
+class StoreFigures(msgspec.Struct, frozen=True):
+    """Bytes. `free` is room inside `size` that will be used again before the file grows."""
+
+    kind: str
+    path: str
+    size: int
+    free: int
+    disk_free: int
+    full: bool
+
+
+# The limit keys a job counts against while it runs, each with the most that may run at once.
+Caps = Callable[[Job], Iterable[tuple[str, int]]]
+
+
+def position(state: State | None, job: Job) -> bytes:
+    """Where the job stands in the list of `state`: the key by which pages go on. Raises CursorGone."""
+    if state is State.WAITING:
+        return pack(">QQ", job.due_ms, job.seq)
+    if state is State.PAUSED:
+        return pack(">Q", job.seq)
+    if state in FINISHED:
+        if not job.finished_ms:
+            raise CursorGone(job.uid)
+        return pack(">QQ", job.finished_ms, job.seq)
+    return bytes.fromhex(job.uid.replace("-", ""))
+
+
+def newest_first(state: State | None) -> bool:
+    """Finished jobs, and jobs of all states, are listed newest first; the others in the order they run."""
+    return state is None or state in FINISHED
+
+
+class Store(Protocol):
+    """Keeps jobs.
+
+    `write` and `claim` are queued when they are called, in that order, and done when their awaitable is:
+    then the change has been synced to disk. What is called before the next await shares one commit.
+    """
+
+    async def open(self, node: str, caps: Caps) -> None:
+        """Own the store under the name `node`, a new epoch of it. Raises StoreLocked, StoreUnreadable."""
+
+    async def close(self) -> None:
+        """Finish what was queued and let go. Nothing may be called afterwards."""
+
+    def write(self, *changes: Change) -> Awaitable[list[Written]]:
+        """All of the changes or none of them, in one commit.
+
+        Raises UidTaken, KeyTaken, StaleEdit, ClaimLost, UnknownJob, StoreFull.
+        """
+
+    def claim(self, limit: int, now: int) -> Awaitable[Claimed]:
+        """Up to `limit` jobs that are due at `now`, now running under a claim token of this epoch.
+
+        Queues take turns; within one: by priority, due time, order of pushing. Left out are jobs of paused
+        queues, of queues at their concurrency and of limit keys at their cap; jobs past `expires_ms` are
+        settled as expired instead.
+        """
+
+    def orphans(self) -> Awaitable[Sequence[Job]]:
+        """Running jobs whose owner is gone: an earlier epoch of this node, or a lease that has ended."""
+
+    def renew(self) -> Awaitable[dict[str, Job]]:
+        """Say that this node lives; the jobs it holds that carry a wish, by uid."""
+
+    def get(self, uid: str) -> Awaitable[Job | None]:
+        """The job, without what is kept beside it."""
+
+    def details(self, uid: str) -> Awaitable[Details | None]:
+        """The job with body, result and attempts."""
+
+    def page(self, query: Query, cursor: bytes | None, limit: int) -> Awaitable[Page]:
+        """Up to `limit` jobs after `cursor`, which is a `Page.cursor` or a `position`."""
+
+    def expiring(self, now: int, limit: int) -> Awaitable[tuple[list[Job], int | None]]:
+        """Waiting and paused jobs past their `expires_ms`; and when the next one will be."""
+
+    def finished_before(self, state: State, moment: int, limit: int) -> Awaitable[tuple[list[Job], int | None]]:
+        """Oldest first: finished jobs of that state to forget; and when the oldest of the rest finished."""
+
+    def counts(self) -> Awaitable[dict[tuple[State, str], int]]:
+        """How many jobs there are, by state and queue."""
+
+    def queues(self) -> Awaitable[list[QueueFigures]]:
+        """Every queue that has live jobs or a rule."""
+
+    def figures(self) -> Awaitable[StoreFigures]:
+        """What the store takes and has left."""
+
+    def watch(self, hint: Callable[[], None], broken: Callable[[BaseException], None]) -> None:
+        """Call `hint` when another node made something claimable; `broken` when the disk has failed."""
