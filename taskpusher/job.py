@@ -24,6 +24,8 @@ from .errors import MoveRefused, StoreUnreadable
 
 
 class State(StrEnum):
+    __hash__ = str.__hash__  # Enum's own is Python code; the moves look states up for every job
+
     WAITING = "waiting"
     RUNNING = "running"
     PAUSED = "paused"
@@ -37,6 +39,8 @@ FINISHED = (State.COMPLETED, State.ERROR, State.CANCELED)
 
 
 class Action(StrEnum):
+    __hash__ = str.__hash__
+
     # the tasker's own
     CLAIM = "claim"
     SUCCEED = "succeed"
