@@ -401,7 +401,9 @@ def to_record(job: Job) -> bytes:
 def from_record(record: bytes) -> Job:
     """The job in a stored record. Raises StoreUnreadable for another version or a damaged record."""
     if record[:1] != _PREFIX:
-        raise StoreUnreadable(f"a job is stored in format {record[0] if record else 'none'}, not {RECORD_VERSION}")
+        raise StoreUnreadable(
+            f"a job is stored in format {record[0] if record else 'none'}, not {RECORD_VERSION}"
+        )
     try:
         return _decoder.decode(memoryview(record)[1:])
     except msgspec.MsgspecError as error:

@@ -26,6 +26,7 @@ class Released(msgspec.Struct, frozen=True):
 
     message: str
     crashed: bool = False
+    sent: bool = True  # whether the work may have begun
 
 
 Outcome = Success | Failure | Released

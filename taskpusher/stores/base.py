@@ -205,8 +205,8 @@ class Store(Protocol):
     def expiring(self, now: int, limit: int) -> Awaitable[tuple[list[Job], int | None]]:
         """Waiting and paused jobs past their `expires_ms`; and when the next one will be."""
 
-    def finished_before(self, state: State, moment: int, limit: int) -> Awaitable[tuple[list[Job], int | None]]:
-        """Oldest first: finished jobs of that state to forget; and when the oldest of the rest finished."""
+    def finished(self, state: State, before: int, limit: int) -> Awaitable[tuple[list[Job], int | None]]:
+        """Jobs of that state that finished before that moment, oldest first; and when the next one did."""
 
     def counts(self) -> Awaitable[dict[tuple[State, str], int]]:
         """How many jobs there are, by state and queue."""

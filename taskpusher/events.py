@@ -1,0 +1,48 @@
+"""Moves, told after their commit: logged once, counted, and handed to whoever listens."""
+
+import logging
+from collections.abc import Callable
+
+from .job import Job, State
+
+logger = logging.getLogger("taskpusher")
+
+Listener = Callable[[Job], None]
+
+
+class Events:
+    """Tells of every move that was written. A listener must be quick and must not raise."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` called with the job after each of its moves; returns how to end that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def moved(self, job: Job) -> None:
+        for listener in self._listeners:
+            listener(job)
+        if job.error is not None and job.state in (State.ERROR, State.WAITING) and job.attempt:
+            logger.info("job failed", extra=_facts(job))
+        elif logger.isEnabledFor(logging.DEBUG):
+            logger.debug("job %s", job.state.value, extra=_facts(job))
+
+
+def _facts(job: Job) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "uid": job.uid,
+        "state": job.state.value,
+        "queue": job.queue,
+        "url": job.target,
+    }
+    if job.attempt:
+        facts |= {"attempt": job.attempt, "failures": f"{job.failures}/{job.max_attempts}"}
+    if job.duration:
+        facts["duration"] = round(job.duration, 3)
+    if job.status:
+        facts["status"] = job.status
+    if job.error is not None:
+        facts |= {"class": job.error.error_class.value, "error": job.error.message}
+    return facts

@@ -1,0 +1,355 @@
+"""TaskPusher: takes jobs, keeps them, runs them."""
+
+import asyncio
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from .attempt import cut_record, settle
+from .clock import Clock, SystemClock
+from .errors import ClaimLost, StaleEdit, UnknownJob
+from .events import Events
+from .history import History
+from .job import (
+    Job,
+    State,
+    canceled,
+    destination,
+    due_now,
+    edited,
+    paused,
+    resumed,
+    retried,
+)
+from .job import Action as Action
+from .pulse import Pulse
+from .push import Defaults, changes, copied, new_job
+from .queues import caps
+from .runners.base import Released, Runner
+from .stores.base import (
+    Add,
+    Details,
+    Edit,
+    Page,
+    Query,
+    QueueFigures,
+    QueueRule,
+    Remove,
+    Store,
+    StoreFigures,
+    Written,
+)
+from .upkeep import Upkeep
+from .worker import Workers
+
+DAY = 86400.0  # seconds
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """How it goes. `rates` are jobs a second by span; `oldest_due` in ms."""
+
+    counts: dict[tuple[State, str], int]
+    rates: dict[str, dict[str, float]]
+    oldest_due: int | None
+    uptime: float  # seconds
+    workers: int
+    busy: int
+    lag: float  # seconds the event loop last came late
+    store: StoreFigures
+
+
+class TaskPusher:
+    """The object that takes, keeps and runs jobs.
+
+    `runners` by kind; `concurrency` jobs at once, `per_host` of them to one host (0: no cap); `timeout`,
+    `keep` and `keep_errors` in seconds; `max_body` in bytes. Use it as a context manager, or call `start`,
+    then `stop` and `close`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runners: Mapping[str, Runner],
+        *,
+        concurrency: int = 4,
+        per_host: int = 0,
+        timeout: float = 3600.0,
+        max_attempts: int = 1,
+        success: str = "200",
+        max_body: int = 10 << 20,
+        keep: float = 7 * DAY,
+        keep_errors: float = 30 * DAY,
+        node: str = "",
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.store, self.runners = store, runners
+        self.defaults = Defaults(
+            timeout=timeout, max_attempts=max_attempts, success=success, max_body=max_body
+        )
+        self.node = node or platform.node() or "tasker"
+        self.events = Events()
+        self.ready = False
+        self._caps = caps(per_host)
+        self._concurrency = concurrency
+        self._random = random or Random()
+        self._rules: dict[str, QueueRule] = {}
+        self._keep = {
+            State.COMPLETED: round(keep * 1000),
+            State.CANCELED: round(keep * 1000),
+            State.ERROR: round(keep_errors * 1000),
+        }
+
+    # ---- life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, take back what an earlier run left running, and begin to work."""
+        self.broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._hurry = asyncio.Event()
+        self.history = History(self.clock)
+        self._started = self.clock.monotonic()
+        self.store.watch(self._hint, self._break)
+        await self.store.open(self.node, self._caps)
+        self._workers = Workers(
+            self._concurrency, self.store, self.runners, self.clock, self.events, self._random, self._break
+        )
+        self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
+        self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
+        self.events.listen(self.history.moved)
+        await self._recover()
+        self._rules = {figures.rule.name: figures.rule for figures in await self.store.queues()}
+        self._workers.start()
+        self._upkeep.start()
+        self.ready = True
+
+    async def _recover(self) -> None:
+        """Jobs that a dead run of this node held go back to their place, no failure charged."""
+        outcome = Released("the tasker ended while the job was running", crashed=True)
+        now = self.clock.now()
+        for job in await self.store.orphans():
+            change = settle(job, outcome, now, 0.0, self._random)
+            try:
+                await self.store.write(change)
+            except ClaimLost:
+                continue
+            self.events.moved(change.job)
+
+    async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
+        """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for
+        what runs, then give the rest back. Jobs pushed meanwhile are kept for the next start."""
+        self.ready = False
+        feed = self._workers.feed
+        if drain:
+            feed.drain(self.clock.now())
+            await self._unless_hurried(feed.closed.wait())
+        feed.close()
+        await self._unless_hurried(self._workers.ended(), grace)
+        await self._workers.release_all("the tasker stopped while the job was running")
+        await self._workers.ended()
+        await self._upkeep.stop()
+        self._pulse.stop()
+
+    async def _unless_hurried(self, waiting: Any, timeout: float | None = None) -> None:
+        """Wait for it, for the timeout in seconds, or for `hurry`, whatever comes first."""
+        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._hurry.wait())]
+        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    def hurry(self) -> None:
+        """End a `stop` that is under way at once."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Let go of the store and the runners; after `stop`."""
+        for runner in self.runners.values():
+            await runner.close()
+        await self.store.close()
+
+    async def __aenter__(self) -> "TaskPusher":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+        await self.close()
+
+    def _hint(self) -> None:
+        self._workers.feed.wake()
+
+    def _break(self, error: BaseException) -> None:
+        if not self.broken.done():
+            self.broken.set_result(error)
+
+    # ---- pushing ----------------------------------------------------------------------------------
+
+    async def push(self, url: str, **fields: object) -> Job:
+        """Push one job; the fields are those of `POST /add`. Raises InvalidField, UidTaken, StoreFull.
+
+        Where a live job has the same `key`, or the same `uid` and request, that one is returned.
+        """
+        (written,) = await self.add(new_job({"url": url, **fields}, self.defaults, self.clock.now()))
+        assert written.job is not None
+        return written.job
+
+    async def add(self, *adds: Add) -> list[Written]:
+        """Push jobs that `new_job` has made, all or none of them."""
+        self._pulse.touch()
+        writing = self.store.write(*adds)
+        self._workers.feed.wake()  # a free worker's claim rides in the same commit
+        written = await writing
+        for add, one in zip(adds, written, strict=True):
+            if one.existing or one.job is None:
+                continue
+            self.events.moved(one.job)
+            if add.job.expires_ms:
+                self._upkeep.expect(add.job.expires_ms)
+        return written
+
+    async def duplicate(self, uid: str) -> Job:
+        """Push the same request once more, under a new uid and without its key."""
+        details = await self.details(uid)
+        (written,) = await self.add(copied(details.job, details.body, self.clock.now()))
+        assert written.job is not None
+        return written.job
+
+    # ---- looking ----------------------------------------------------------------------------------
+
+    async def get(self, uid: str) -> Job:
+        """The job. Raises UnknownJob."""
+        job = await self.store.get(uid)
+        if job is None:
+            raise UnknownJob(uid)
+        return job
+
+    async def details(self, uid: str) -> Details:
+        """The job with its body, result and attempts. Raises UnknownJob."""
+        details = await self.store.details(uid)
+        if details is None:
+            raise UnknownJob(uid)
+        return details
+
+    async def page(self, query: Query, cursor: bytes | None = None, limit: int = 100) -> Page:
+        """A page of the jobs that match; go on with `Page.cursor`."""
+        self._pulse.touch()
+        return await self.store.page(query, cursor, limit)
+
+    async def counts(self) -> dict[tuple[State, str], int]:
+        return await self.store.counts()
+
+    async def stats(self) -> Stats:
+        waiting = await self.store.page(Query(State.WAITING), None, 1)
+        return Stats(
+            counts=await self.store.counts(),
+            rates=self.history.rates(),
+            oldest_due=waiting.jobs[0].due_ms if waiting.jobs else None,
+            uptime=self.clock.monotonic() - self._started,
+            workers=self._concurrency,
+            busy=len(self._workers.running),
+            lag=self._pulse.lag,
+            store=await self.store.figures(),
+        )
+
+    def blocked(self) -> bool:
+        """The event loop was blocked for 5 s within the last minute."""
+        return self._pulse.blocked()
+
+    # ---- a person's moves -------------------------------------------------------------------------
+
+    async def cancel(self, uid: str) -> Job:
+        """Cancel it; a running call is cut after that has been written."""
+        held: list[Job] = []
+
+        def make(job: Job) -> Edit:
+            now = self.clock.now()
+            after = canceled(job, now)
+            ends = job.state is State.RUNNING and after.state is State.CANCELED
+            held[:] = [job] if ends else []
+            return Edit(after, attempt=cut_record(job, now) if ends else None)
+
+        after = await self._edit(uid, make)
+        for job in held:
+            self._workers.cut(uid, job.claim)
+        return after
+
+    async def pause(self, uid: str) -> Job:
+        return await self._edit(uid, lambda job: Edit(paused(job)))
+
+    async def resume(self, uid: str) -> Job:
+        return await self._edit(uid, lambda job: Edit(resumed(job)))
+
+    async def retry(self, uid: str) -> Job:
+        """Send a failed or canceled job back to waiting, failures forgiven."""
+        return await self._edit(uid, lambda job: Edit(retried(job, self.clock.now())))
+
+    async def run(self, uid: str) -> Job:
+        """Have a waiting job run now."""
+        return await self._edit(uid, lambda job: Edit(due_now(job, self.clock.now())))
+
+    async def edit(self, uid: str, fields: Mapping[str, object]) -> Job:
+        """Change fields of a waiting or paused job. Raises InvalidField too."""
+
+        def make(job: Job) -> Edit:
+            destination(job, Action.EDIT)
+            changed, body = changes(job, fields, self.defaults, self.clock.now())
+            return Edit(edited(job, **changed), body=body)
+
+        job = await self._edit(uid, make)
+        if job.expires_ms:
+            self._upkeep.expect(job.expires_ms)
+        return job
+
+    async def remove(self, uid: str) -> None:
+        """Forget a job that is not running. Raises UnknownJob, MoveRefused."""
+        while True:
+            job = await self.get(uid)
+            destination(job, Action.REMOVE)
+            try:
+                await self.store.write(Remove(uid, job.revision))
+            except StaleEdit:
+                continue
+            return
+
+    async def _edit(self, uid: str, make: Callable[[Job], Edit]) -> Job:
+        """Write what `make` makes of the job, again when it changed meanwhile."""
+        while True:
+            edit = make(await self.get(uid))
+            writing = self.store.write(edit)
+            self._workers.feed.wake()
+            try:
+                await writing
+            except StaleEdit:
+                continue
+            self.events.moved(edit.job)
+            return edit.job
+
+    # ---- queues -----------------------------------------------------------------------------------
+
+    async def queues(self) -> Sequence[QueueFigures]:
+        """Every queue that has live jobs or a rule."""
+        return await self.store.queues()
+
+    async def set_queue(
+        self, name: str, *, paused: bool | None = None, concurrency: int | None = None
+    ) -> QueueFigures:
+        """Pause or limit a queue; None leaves it as it is. Kept over restarts."""
+        rule = self._rules.get(name, QueueRule(name))
+        rule = QueueRule(
+            name,
+            rule.paused if paused is None else paused,
+            rule.concurrency if concurrency is None else concurrency,
+        )
+        writing = self.store.write(rule)
+        self._workers.feed.wake()
+        await writing
+        self._rules[name] = rule
+        found = {figures.rule.name: figures for figures in await self.store.queues()}
+        return found.get(name, QueueFigures(rule, 0, 0, 0, None))

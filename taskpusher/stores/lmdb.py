@@ -1,0 +1,389 @@
+"""Jobs in LMDB: one process, one directory, nothing else to run."""
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from struct import pack, unpack
+from typing import Any, TypeVar
+
+import lmdb
+import msgspec
+
+from ..errors import StoreFull, StoreUnreadable
+from ..job import AttemptRecord, Job, Result, State, from_record
+from .base import (
+    Caps,
+    Change,
+    Claimed,
+    Details,
+    Page,
+    Query,
+    QueueFigures,
+    QueueRule,
+    StoreFigures,
+    Written,
+    newest_first,
+)
+from .directory import Directory
+from .tables import STATE_CODES, STATES, TABLES, Tables, Txn, decode_rule, uid_key
+from .writer import FULL, Claim, Room, Write, Writer
+
+FORMAT = 1
+MAP_SIZE = 64 << 30  # bytes of address space, sparse; doubled live when it is full
+SLICE = 500  # records looked at in one read transaction, so that no reader is old and no writer waits
+
+T = TypeVar("T")
+
+decode_attempt = msgspec.msgpack.Decoder(AttemptRecord).decode
+decode_result = msgspec.msgpack.Decoder(Result).decode
+
+
+class LmdbStore:
+    """A store in the directory `path`; `map_size` is where the map begins, in bytes."""
+
+    def __init__(self, path: str | Path, *, map_size: int = MAP_SIZE) -> None:
+        self._directory = Directory(Path(path))
+        self._map_size = map_size
+        self._gate = threading.Lock()  # held by a reader in its transaction, and while the map is resized
+        self._broken: Callable[[BaseException], None] = lambda error: None
+        self._env: Any = None
+        self._node = self.owner = ""
+
+    @property
+    def path(self) -> Path:
+        return self._directory.path
+
+    # ---- opening and closing ----------------------------------------------------------------------
+
+    async def open(self, node: str, caps: Caps) -> None:
+        self._node = node
+        self._directory.acquire()
+        try:
+            self._directory.create(lambda path: self._open_env(path).close())
+            self._env = self._open_env(self.path)
+            epoch = self._begin_epoch()
+            self.owner = f"{node}/{epoch}"
+            self._tables = Tables(self._env, caps, self.owner, epoch)
+            with self._env.begin() as txn:
+                self._tables.load(txn)
+        except BaseException as error:
+            self._let_go()
+            if isinstance(error, (lmdb.Error, OSError)):
+                raise StoreUnreadable(f"can't open the store {self.path}: {error}") from error
+            raise
+        self._loop = asyncio.get_running_loop()
+        self._readers = ThreadPoolExecutor(2, "taskpusher-reader")
+        self._room = Room(self._measure_room)
+        self._writer = Writer(self._env, self._tables, self._loop, self._grow, lambda e: self._broken(e))
+
+    def _open_env(self, path: Path) -> Any:
+        """LMDB's defaults are the durable flags. A file of another format raises StoreUnreadable."""
+        before = os.umask(0o077)
+        try:
+            env = lmdb.open(
+                str(path),
+                map_size=self._map_size,
+                max_dbs=len(TABLES) + 8,
+                max_readers=256,
+                mode=0o700,
+                sync=True,
+                metasync=True,
+                writemap=False,
+                max_spare_txns=4,
+                lib_version=0,
+            )
+        finally:
+            os.umask(before)
+        try:
+            self._check_format(env)
+        except BaseException:
+            env.close()
+            raise
+        return env
+
+    def _check_format(self, env: Any) -> None:
+        meta = env.open_db(b"meta", create=True)
+        with env.begin(write=True) as txn:
+            found = txn.get(b"format", db=meta)
+            if found is None:
+                txn.put(b"format", pack(">I", FORMAT), db=meta)
+                for name in TABLES:
+                    env.open_db(name.encode(), txn=txn, create=True)
+            elif unpack(">I", found)[0] != FORMAT:
+                raise StoreUnreadable(
+                    f"the store {self.path} has format {unpack('>I', found)[0]}, this tasker reads {FORMAT}: "
+                    "use the tasker that wrote it, or a newer one"
+                )
+
+    def _begin_epoch(self) -> int:
+        """The number of this opening by this node; everything claimed under an earlier one is an orphan."""
+        meta = self._env.open_db(b"meta")
+        key = b"epoch " + self._node.encode()
+        with self._env.begin(write=True) as txn:
+            epoch = int(unpack(">I", txn.get(key, pack(">I", 0), db=meta))[0]) + 1
+            txn.put(key, pack(">I", epoch), db=meta)
+        return epoch
+
+    async def close(self) -> None:
+        await self._loop.run_in_executor(None, self._writer.close)
+        self._readers.shutdown(wait=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+        self._directory.release()
+
+    # ---- writing ----------------------------------------------------------------------------------
+
+    def write(self, *changes: Change) -> Awaitable[list[Written]]:
+        future: asyncio.Future[list[Written]] = self._loop.create_future()
+        request = Write(changes, future)
+        if request.adds() and not self._room.check(self._writer.full):
+            future.set_exception(StoreFull(FULL))
+        else:
+            self._writer.submit(request)
+        return future
+
+    def claim(self, limit: int, now: int) -> Awaitable[Claimed]:
+        future: asyncio.Future[Claimed] = self._loop.create_future()
+        self._writer.submit(Claim(limit, now, future))
+        return future
+
+    async def renew(self) -> dict[str, Job]:
+        """One process owns the directory: it needs no lease, and has its wishes from the pusher itself."""
+        return {}
+
+    def watch(self, hint: Callable[[], None], broken: Callable[[BaseException], None]) -> None:
+        """No other node writes here, so there are no hints."""
+        self._broken = broken
+
+    def _grow(self) -> None:
+        """Double the map. No transaction may be open in this process meanwhile."""
+        with self._gate:
+            self._map_size = self._env.info()["map_size"] * 2
+            self._env.set_mapsize(self._map_size)
+
+    def _measure_room(self) -> bool:
+        free, reserve = self._directory.free()
+        return free > reserve or free + self._read(self._free_bytes) > 2 * reserve
+
+    # ---- reading ----------------------------------------------------------------------------------
+
+    def _read(self, look: Callable[[Txn], T]) -> T:
+        with self._gate, self._env.begin(buffers=False) as txn:
+            return look(txn)
+
+    async def _read_aside(self, look: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._readers, look)
+
+    def _cursor(self, txn: Txn, table: str) -> Any:
+        return txn.cursor(self._tables.db(table))
+
+    def _job(self, txn: Txn, uid: bytes) -> Job | None:
+        record = txn.get(uid, db=self._tables.db("jobs"))
+        return None if record is None else from_record(record)
+
+    async def get(self, uid: str) -> Job | None:
+        return self._read(lambda txn: self._job(txn, uid_key(uid)))
+
+    async def details(self, uid: str) -> Details | None:
+        return self._read(lambda txn: self._details(txn, uid_key(uid)))
+
+    def _details(self, txn: Txn, uid: bytes) -> Details | None:
+        job = self._job(txn, uid)
+        if job is None:
+            return None
+        result = txn.get(uid, db=self._tables.db("results"))
+        return Details(
+            job,
+            txn.get(uid, b"", db=self._tables.db("bodies")),
+            None if result is None else decode_result(result),
+            [decode_attempt(value) for _, value in _prefixed(self._cursor(txn, "attempts"), uid)],
+        )
+
+    async def orphans(self) -> Sequence[Job]:
+        def look(txn: Txn) -> list[Job]:
+            ours = self.owner.encode()
+            uids = [uid for uid, owner in self._cursor(txn, "running") if owner != ours]
+            return sorted((job for uid in uids if (job := self._job(txn, uid))), key=lambda job: job.seq)
+
+        return self._read(look)
+
+    async def expiring(self, now: int, limit: int) -> tuple[list[Job], int | None]:
+        return self._read(lambda txn: self._until(txn, "expires", b"", now + 1, limit))
+
+    async def finished(self, state: State, before: int, limit: int) -> tuple[list[Job], int | None]:
+        prefix = bytes([STATE_CODES[state]])
+        return self._read(lambda txn: self._until(txn, "finished", prefix, before, limit))
+
+    def _until(
+        self, txn: Txn, table: str, prefix: bytes, before: int, limit: int
+    ) -> tuple[list[Job], int | None]:
+        """The first jobs of an index by time that are earlier than `before`; and when the next one is."""
+        jobs: list[Job] = []
+        for key, uid in _prefixed(self._cursor(txn, table), prefix):
+            moment = unpack(">Q", key[len(prefix) : len(prefix) + 8])[0]
+            if moment >= before or len(jobs) == limit:
+                return jobs, moment
+            if (job := self._job(txn, uid)) is not None:
+                jobs.append(job)
+        return jobs, None
+
+    # ---- lists ------------------------------------------------------------------------------------
+
+    async def page(self, query: Query, cursor: bytes | None, limit: int) -> Page:
+        return await self._read_aside(lambda: self._page(query, cursor, limit))
+
+    def _page(self, query: Query, cursor: bytes | None, limit: int) -> Page:
+        found: list[tuple[bytes, Job]] = []
+        for key, job in self._walk(query.state, cursor):
+            if query.matches(job):
+                found.append((key, job))
+                if len(found) > limit:
+                    break
+        more = len(found) > limit
+        jobs = [job for _, job in found[:limit]]
+        return Page(jobs, found[limit - 1][0] if more else None, self._total(query))
+
+    def _total(self, query: Query) -> int:
+        if not query.filtered() or query == Query(state=query.state, queue=query.queue):
+            counts = self._read(self._counts)
+            return sum(
+                n
+                for (state, queue), n in counts.items()
+                if query.state in (None, state) and query.queue in ("", queue)
+            )
+        return sum(query.matches(job) for _, job in self._walk(query.state, None))
+
+    def _walk(self, state: State | None, cursor: bytes | None) -> Iterator[tuple[bytes, Job]]:
+        """The list of `state` after `cursor`, in slices: no read transaction lives longer than one."""
+        while True:
+            part = self._read(lambda txn, after=cursor: self._slice(txn, state, after))  # type: ignore[misc]
+            for cursor, job in part:
+                if job is not None:
+                    yield cursor, job
+            if len(part) < SLICE:
+                return
+
+    def _slice(self, txn: Txn, state: State | None, after: bytes | None) -> list[tuple[bytes, Job | None]]:
+        table, prefix = _list_of(state)
+        rows = _walk_from(self._cursor(txn, table), prefix, after, newest_first(state))
+        part: list[tuple[bytes, Job | None]] = []
+        for key, value in rows:
+            if table == "jobs":
+                job = from_record(value)
+            else:
+                found = self._job(txn, key if table == "running" else value)
+                job = found  # type: ignore[assignment]
+            part.append((key[len(prefix) :], job))
+            if len(part) == SLICE:
+                break
+        return part
+
+    # ---- figures ----------------------------------------------------------------------------------
+
+    async def counts(self) -> dict[tuple[State, str], int]:
+        return self._read(self._counts)
+
+    def _counts(self, txn: Txn) -> dict[tuple[State, str], int]:
+        return {
+            (STATES[key[0]], self._lane(txn, key[1:])[0]): unpack(">Q", n)[0]
+            for key, n in self._cursor(txn, "counts")
+        }
+
+    def _lane(self, txn: Txn, number: bytes) -> tuple[str, str]:
+        queue, _, key = txn.get(number, b"", db=self._tables.db("names")).decode().partition("\0")
+        return queue, key
+
+    async def queues(self) -> list[QueueFigures]:
+        return await self._read_aside(lambda: self._read(self._queues))
+
+    def _queues(self, txn: Txn) -> list[QueueFigures]:
+        rules = {rule.name: rule for _, value in self._cursor(txn, "rules") if (rule := decode_rule(value))}
+        counts: Counter[tuple[State, str]] = Counter(self._counts(txn))
+        oldest = self._oldest(txn)
+        live = {queue for state, queue in counts if state in (State.WAITING, State.RUNNING, State.PAUSED)}
+        return [
+            QueueFigures(
+                rules.get(name, QueueRule(name)),
+                counts[State.WAITING, name],
+                counts[State.RUNNING, name],
+                counts[State.PAUSED, name],
+                oldest.get(name),
+            )
+            for name in sorted(live | set(rules))
+        ]
+
+    def _oldest(self, txn: Txn) -> dict[str, int]:
+        """The earliest due_ms of each queue: one look for each priority of each lane."""
+        oldest: dict[str, int] = {}
+        cursor = self._cursor(txn, "ready")
+        found = cursor.first()
+        while found:
+            key = cursor.key()
+            queue = self._lane(txn, key[:4])[0]
+            due = unpack(">Q", key[5:13])[0]
+            oldest[queue] = min(due, oldest.get(queue, due))
+            found = cursor.set_range(key[:4] + bytes([key[4] + 1]))
+        return oldest
+
+    async def figures(self) -> StoreFigures:
+        def look(txn: Txn) -> StoreFigures:
+            size = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+            disk_free, _ = self._directory.free()
+            full = self._writer.full or not self._room.enough
+            return StoreFigures("lmdb", str(self.path), size, self._free_bytes(txn), disk_free, full)
+
+        return self._read(look)
+
+    def _free_bytes(self, txn: Txn) -> int:
+        """Pages of the file that nothing uses, in bytes."""
+        stats = [self._env.stat(), *(txn.stat(self._tables.db(name)) for name in TABLES)]
+        used = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return int(max(0, self._env.info()["last_pgno"] + 1 - used) * stats[0]["psize"])
+
+
+def _prefixed(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    found = cursor.set_range(prefix)
+    while found and cursor.key().startswith(prefix):
+        yield cursor.item()
+        found = cursor.next()
+
+
+def _list_of(state: State | None) -> tuple[str, bytes]:
+    """The table that lists a state, and the prefix of its keys."""
+    match state:
+        case None:
+            return "jobs", b""
+        case State.WAITING:
+            return "due", b""
+        case State.RUNNING:
+            return "running", b""
+        case State.PAUSED:
+            return "paused", b""
+    return "finished", bytes([STATE_CODES[state]])
+
+
+def _walk_from(
+    cursor: Any, prefix: bytes, after: bytes | None, backwards: bool
+) -> Iterable[tuple[bytes, bytes]]:
+    """The items with that key prefix, beginning beyond `after`, from the far end if `backwards`."""
+    if backwards:
+        end = prefix + after if after is not None else prefix + b"\xff" * 32
+        found = cursor.set_range(end)
+        found = cursor.prev() if found else cursor.last()
+        step = cursor.prev
+    else:
+        found = cursor.set_range(prefix + (after or b""))
+        if found and after is not None and cursor.key() == prefix + after:
+            found = cursor.next()
+        step = cursor.next
+    while found and cursor.key().startswith(prefix):
+        yield cursor.item()
+        found = step()

@@ -1,0 +1,110 @@
+"""Upkeep: jobs past their expires_at, finished jobs past their keeping. Sleeps until there is something."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+from .clock import Clock
+from .errors import StaleEdit, StoreError, UnknownJob
+from .events import Events
+from .job import State, expired
+from .stores.base import Change, Edit, Remove, Store
+
+logger = logging.getLogger("taskpusher")
+
+CHUNK = 500  # jobs a commit: other writers wait no longer than that takes
+PRUNE_PAUSE = 60_000  # ms: finished jobs are forgotten in lots, not one by one
+FULL_PAUSE = 5_000  # ms between two looks while the disk is full
+LONGEST_SLEEP = 86400.0  # seconds
+
+
+class Upkeep:
+    """`keep`: how long a finished job is kept, in ms, by state."""
+
+    def __init__(self, store: Store, clock: Clock, events: Events, keep: Mapping[State, int]) -> None:
+        self._store, self._clock, self._events, self._keep = store, clock, events, keep
+        self._next_prune = 0
+        self._wake_at = 0
+        self._sooner = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="upkeep")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def expect(self, expires_ms: int) -> None:
+        """A job with that expires_at came in."""
+        if expires_ms < self._wake_at:
+            self._wake_at = expires_ms
+            self._sooner.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                due = min(await self._expire(), await self._prune())
+            except StoreError as error:
+                logger.warning("upkeep has to wait: %s", error)
+                due = self._clock.now() + FULL_PAUSE
+            await self._sleep(due)
+
+    async def _sleep(self, due: int) -> None:
+        """Until `due`, or until the earliest of what `expect` brings."""
+        self._wake_at = due
+        while (wait := (self._wake_at - self._clock.now()) / 1000) > 0:
+            self._sooner.clear()
+            try:
+                async with asyncio.timeout(min(wait, LONGEST_SLEEP)):
+                    await self._sooner.wait()
+            except TimeoutError:
+                return
+
+    async def _expire(self) -> int:
+        """Settle what is past its expires_at; when to look again."""
+        while True:
+            now = self._clock.now()
+            jobs, following = await self._store.expiring(now, CHUNK)
+            await self._write([Edit(expired(job, now)) for job in jobs])
+            if len(jobs) < CHUNK:
+                return following if following is not None else now + round(LONGEST_SLEEP * 1000)
+
+    async def _prune(self) -> int:
+        """Forget finished jobs past their keeping; sooner when the disk is full. When to look again."""
+        now = self._clock.now()
+        figures = await self._store.figures()
+        if now < self._next_prune and not figures.full:
+            return self._next_prune
+        due = now + min(self._keep.values())
+        for state, keep in self._keep.items():
+            if figures.full:
+                keep //= 2
+            following = await self._prune_state(state, now - keep)
+            if following is not None:
+                due = min(due, following + keep)
+        pause = FULL_PAUSE if figures.full else min(PRUNE_PAUSE, min(self._keep.values()))
+        self._next_prune = max(due, now + max(pause, 1000)) if not figures.full else now + pause
+        return self._next_prune
+
+    async def _prune_state(self, state: State, before: int) -> int | None:
+        while True:
+            jobs, following = await self._store.finished(state, before, CHUNK)
+            await self._write([Remove(job.uid, job.revision) for job in jobs])
+            if len(jobs) < CHUNK:
+                return following
+
+    async def _write(self, changes: list[Any]) -> None:
+        """Each for itself: a person may have moved one of the jobs meanwhile."""
+        writes = [self._one(self._store.write(change), change) for change in changes]
+        await asyncio.gather(*writes)
+
+    async def _one(self, written: Awaitable[Any], change: Change) -> None:
+        try:
+            await written
+        except (StaleEdit, UnknownJob):
+            return
+        if isinstance(change, Edit):
+            self._events.moved(change.job)

@@ -1,0 +1,146 @@
+"""The workers: each attempts a job, settles it, writes that down, and takes the next."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from random import Random
+
+from .attempt import attempt, settle
+from .clock import Clock
+from .errors import ClaimLost, StoreError
+from .events import Events
+from .feed import Feed
+from .job import Held, Job
+from .runners.base import Outcome, Released, Runner
+from .stores.base import Settle, Store, Written
+
+logger = logging.getLogger("taskpusher")
+
+FULL_PAUSE = 1.0  # seconds before a settlement that found no room is written again
+
+
+class Workers:
+    """`count` loops over one feed; knows which attempt runs which job, so that it can be cut."""
+
+    def __init__(
+        self,
+        count: int,
+        store: Store,
+        runners: Mapping[str, Runner],
+        clock: Clock,
+        events: Events,
+        random: Random,
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        self._count = count
+        self._broken = broken
+        self._store, self._runners, self._clock, self._events = store, runners, clock, events
+        self._random = random
+        self.feed = Feed(store, clock, self._give_back, lambda: len(self.running))
+        self.running: dict[str, tuple[asyncio.Task[None], Held]] = {}
+        self._cut: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._returns: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        for number in range(self._count):
+            task = asyncio.create_task(self._work(), name=f"worker-{number}")
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A worker that dies of an error would leave its job running for ever: better to stop and recover."""
+        if not task.cancelled() and (error := task.exception()):
+            logger.critical("a worker failed; stopping", exc_info=error)
+            self._broken(error)
+
+    async def _work(self) -> None:
+        held = await self.feed.next()
+        while held is not None:
+            held = await self._run(held)
+
+    async def _run(self, held: Held) -> Held | None:
+        """The life of one attempt. The claim of the next job rides in the commit that settles this one."""
+        begun = self._clock.monotonic()
+        outcome = await self._attempt(held)
+        if outcome is None:  # cut: whoever did that has written why
+            return await self.feed.next()
+        duration = self._clock.monotonic() - begun
+        change = settle(held.job, outcome, self._clock.now(), duration, self._random)
+        written = asyncio.ensure_future(self._store.write(change))
+        following = self.feed.next()
+        await self._settled(written, change)
+        return await following
+
+    async def _attempt(self, held: Held) -> Outcome | None:
+        """The outcome, or None when the attempt was cut."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.running[held.job.uid] = (task, held)
+        try:
+            return await attempt(held, self._runners.get(held.job.kind))
+        except asyncio.CancelledError:
+            if task not in self._cut:
+                raise
+            task.uncancel()
+            return None
+        finally:
+            self._cut.discard(task)
+            del self.running[held.job.uid]
+
+    async def _settled(self, written: "asyncio.Future[list[Written]]", change: Settle) -> None:
+        while True:
+            try:
+                await written
+            except ClaimLost:
+                logger.info("an attempt ended after its job was taken from it", extra={"uid": change.job.uid})
+            except StoreError as error:
+                logger.warning("can't settle a job yet: %s", error, extra={"uid": change.job.uid})
+                await asyncio.sleep(FULL_PAUSE)
+                written = asyncio.ensure_future(self._store.write(change))
+                continue
+            else:
+                self._events.moved(change.job)
+            return
+
+    # ---- cutting ----------------------------------------------------------------------------------
+
+    def cut(self, uid: str, claim: int) -> None:
+        """End the attempt that runs `uid` under that claim, if it still does. What it came to is dropped."""
+        task, held = self.running.get(uid, (None, None))
+        if task is not None and held is not None and held.job.claim == claim:
+            self._cut.add(task)
+            task.cancel()
+
+    async def release_all(self, message: str) -> None:
+        """Give back every job that runs: first written, then cut."""
+        await asyncio.gather(*(self._release(held, message) for _, held in list(self.running.values())))
+
+    async def _release(self, held: Held, message: str) -> None:
+        now = self._clock.now()
+        duration = max(0, now - held.job.started_ms) / 1000
+        change = settle(held.job, Released(message), now, duration, self._random)
+        try:
+            await self._store.write(change)
+        except (ClaimLost, StoreError) as error:
+            logger.info("could not release a job: %s", error, extra={"uid": held.job.uid})
+        else:
+            self._events.moved(change.job)
+        self.cut(held.job.uid, held.job.claim)
+
+    def _give_back(self, held: Held) -> None:
+        """A job came when nobody wanted one any more: nothing was sent, it goes back to its place."""
+        task = asyncio.create_task(self._release_unsent(held.job))
+        self._returns.add(task)
+        task.add_done_callback(self._returns.discard)
+
+    async def _release_unsent(self, job: Job) -> None:
+        outcome = Released("it was claimed as the tasker stopped; nothing was sent", sent=False)
+        change = settle(job, outcome, self._clock.now(), 0.0, self._random)
+        await self._settled(asyncio.ensure_future(self._store.write(change)), change)
+
+    async def ended(self) -> None:
+        """Until every worker has ended and every job that was not wanted is back. Close the feed first."""
+        await self.feed.settled()
+        if pending := self._tasks | self._returns:
+            await asyncio.wait(pending)
