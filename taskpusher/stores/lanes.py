@@ -13,8 +13,8 @@ from heapq import heappop, heappush
 from .base import QueueRule
 
 Lane = tuple[str, str]  # queue, limit key or ""
-Head = tuple[int, int]  # due_ms, seq
-Entry = tuple[int, int, int, Lane]  # priority, due_ms, seq, lane: the order within a queue
+Head = tuple[int, int, bytes]  # due_ms, seq, uid
+Entry = tuple[int, int, int, bytes, Lane]  # priority, due_ms, seq, uid, lane: the order within a queue
 
 
 class _Queue:
@@ -40,13 +40,13 @@ class Lanes:
         self._heads: dict[Lane, dict[int, Head]] = {}
         self._queues: dict[str, _Queue] = {}
         self._turns: deque[_Queue] = deque()  # the queues that have a job due and may run it
-        self._later: list[tuple[int, int, int, Lane]] = []  # heap: due_ms, seq, priority, lane
+        self._later: list[tuple[int, int, Entry]] = []  # heap: due_ms, seq, the entry
         self._offered: set[Entry] = set()  # what the heaps hold, so that nothing is in them twice
         self._now = 0
         self._running: Counter[str] = Counter()  # by limit key
         self._full: set[str] = set()  # the limit keys at their cap
         self._lanes_of: dict[str, set[Lane]] = {}  # by limit key
-        self.emptied: list[Lane] = []  # lanes of limit keys that are gone, for the store to forget
+        self._emptied: list[Lane] = []  # lanes of limit keys that have no jobs any more
 
     # ---- jobs that wait ---------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class Lanes:
             lanes.discard(lane)
             if not lanes:
                 del self._lanes_of[lane[1]]
-            self.emptied.append(lane)
+            self._emptied.append(lane)
         self._forget(lane[0])
 
     def _offer(self, lane: Lane, priority: int, head: Head) -> None:
@@ -94,10 +94,10 @@ class Lanes:
         if head[0] <= self._now:
             self._make_ready(entry)
         else:
-            heappush(self._later, (*head, priority, lane))
+            heappush(self._later, (head[0], head[1], entry))
 
     def _make_ready(self, entry: Entry) -> None:
-        queue = self._queue(entry[3][0])
+        queue = self._queue(entry[4][0])
         heappush(queue.ready, entry)
         self._take_turn(queue)
 
@@ -107,8 +107,11 @@ class Lanes:
             self._turns.append(queue)
 
     def _valid(self, entry: Entry) -> bool:
-        priority, due, seq, lane = entry
-        return lane[1] not in self._full and self._heads.get(lane, {}).get(priority) == (due, seq)
+        lane = entry[4]
+        if lane[1] in self._full:
+            return False
+        heads = self._heads.get(lane)
+        return heads is not None and heads.get(entry[0]) == entry[1:4]
 
     # ---- the next one -----------------------------------------------------------------------------
 
@@ -137,8 +140,7 @@ class Lanes:
         self._now = now
         later = self._later
         while later and later[0][0] <= now:
-            due, seq, priority, lane = heappop(later)
-            entry = (priority, due, seq, lane)
+            entry = heappop(later)[2]
             if self._valid(entry):
                 self._make_ready(entry)
             else:
@@ -148,12 +150,20 @@ class Lanes:
         """The earliest moment at which a job that may run becomes due."""
         later = self._later
         while later:
-            due, seq, priority, lane = later[0]
-            if self._valid((priority, due, seq, lane)):
+            due, _, entry = later[0]
+            if self._valid(entry):
                 return due
             heappop(later)
-            self._offered.discard((priority, due, seq, lane))
+            self._offered.discard(entry)
         return None
+
+    def gone(self) -> list[Lane]:
+        """The lanes of limit keys that were left without jobs since the last call."""
+        if not self._emptied:
+            return []
+        gone = [lane for lane in self._emptied if lane not in self._heads]
+        self._emptied.clear()
+        return gone
 
     # ---- jobs that run ----------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from .base import (
     newest_first,
 )
 from .directory import Directory
+from .numbers import lane_in
 from .tables import STATE_CODES, STATES, TABLES, Tables, Txn, decode_rule, uid_key
 from .writer import FULL, Claim, Room, Write, Writer
 
@@ -292,14 +293,11 @@ class LmdbStore:
         return self._read(self._counts)
 
     def _counts(self, txn: Txn) -> dict[tuple[State, str], int]:
+        names = self._tables.db("names")
         return {
-            (STATES[key[0]], self._lane(txn, key[1:])[0]): unpack(">Q", n)[0]
+            (STATES[key[0]], lane_in(txn, names, key[1:])[0]): unpack(">Q", n)[0]
             for key, n in self._cursor(txn, "counts")
         }
-
-    def _lane(self, txn: Txn, number: bytes) -> tuple[str, str]:
-        queue, _, key = txn.get(number, b"", db=self._tables.db("names")).decode().partition("\0")
-        return queue, key
 
     async def queues(self) -> list[QueueFigures]:
         return await self._read_aside(lambda: self._read(self._queues))
@@ -327,7 +325,7 @@ class LmdbStore:
         found = cursor.first()
         while found:
             key = cursor.key()
-            queue = self._lane(txn, key[:4])[0]
+            queue, _ = lane_in(txn, self._tables.db("names"), key[:4])
             due = unpack(">Q", key[5:13])[0]
             oldest[queue] = min(due, oldest.get(queue, due))
             found = cursor.set_range(key[:4] + bytes([key[4] + 1]))

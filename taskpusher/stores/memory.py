@@ -51,7 +51,6 @@ class MemoryStore:
         self._keys: dict[str, str] = {}  # key -> uid of the live job that has it
         self._rules: dict[str, QueueRule] = {}
         self._ready: dict[tuple[Lane, int], list[Head]] = {}
-        self._uids: dict[int, str] = {}  # by seq
         self._counts: Counter[tuple[State, str]] = Counter()
         self._seq = 0
         self._epoch = 0
@@ -70,7 +69,7 @@ class MemoryStore:
             if job.state is State.RUNNING:
                 self._lanes.started(job.queue, caps(job))
             elif job.state is State.WAITING:
-                self._lanes.added((job.queue, job.blocked_by), job.priority, (job.due_ms, job.seq))
+                self._lanes.added((job.queue, job.blocked_by), job.priority, _head(job))
 
     async def close(self) -> None:
         pass
@@ -191,7 +190,7 @@ class MemoryStore:
         if job.state is State.RUNNING:
             self._lanes.ended(job.queue, self._caps(job))
         elif job.state is State.WAITING:
-            lane, head = (job.queue, job.blocked_by), (job.due_ms, job.seq)
+            lane, head = (job.queue, job.blocked_by), _head(job)
             heads = self._ready[lane, job.priority]
             del heads[bisect_left(heads, head)]
             if not heads:
@@ -200,13 +199,12 @@ class MemoryStore:
 
     def _index(self, job: Job) -> None:
         self._counts[job.state, job.queue] += 1
-        self._uids[job.seq] = job.uid
         if job.key and job.state in LIVE:
             self._keys[job.key] = job.uid
         if job.state is State.RUNNING:
             self._lanes.started(job.queue, self._caps(job))
         elif job.state is State.WAITING:
-            lane, head = (job.queue, job.blocked_by), (job.due_ms, job.seq)
+            lane, head = (job.queue, job.blocked_by), _head(job)
             insort(self._ready.setdefault((lane, job.priority), []), head)
             self._lanes.added(lane, job.priority, head)
 
@@ -216,7 +214,7 @@ class MemoryStore:
         future: asyncio.Future[Claimed] = asyncio.get_running_loop().create_future()
         held: list[Held] = []
         while len(held) < limit and (entry := self._lanes.take(now)) is not None:
-            row = self._rows[self._uids[entry[2]]]
+            row = self._rows[entry[3].decode()]
             job = self._next_state(row.job, now)
             self._keep(job.uid, replace(row, job=job))
             if job.state is State.RUNNING:
@@ -294,6 +292,10 @@ class MemoryStore:
 
     async def figures(self) -> StoreFigures:
         return StoreFigures("memory", "memory:", 0, 0, 0, False)
+
+
+def _head(job: Job) -> Head:
+    return job.due_ms, job.seq, job.uid.encode()
 
 
 def _until(

@@ -13,20 +13,19 @@ All of it is used by the writer thread alone; readers have transactions of their
 """
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import blake2b
-from struct import pack, unpack, unpack_from
+from collections.abc import Sequence
+from struct import pack, unpack
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from ..errors import ClaimLost, KeyTaken, StaleEdit, StoreUnreadable, UidTaken, UnknownJob
 from ..job import FINISHED, LIVE, Held, Job, State, claimed, expired, from_record, to_record
 from .base import Add, Caps, Change, Claimed, Edit, QueueRule, Remove, Settle, Written
 from .lanes import Entry, Head, Lane, Lanes
+from .numbers import LaneNumbers, short_hash
 
 logger = logging.getLogger("taskpusher")
 
@@ -52,11 +51,6 @@ def uid_key(uid: str) -> bytes:
     return bytes.fromhex(uid.replace("-", ""))
 
 
-def short_hash(text: str) -> bytes:
-    """16 bytes that stand for a text longer than LMDB's 511-byte keys."""
-    return blake2b(text.encode(), digest_size=16).digest()
-
-
 def finished_key(job: Job) -> bytes:
     return pack(">BQQ", STATE_CODES[job.state], job.finished_ms, job.seq)
 
@@ -66,7 +60,9 @@ class Tables:
 
     def __init__(self, env: Any, caps: Caps, owner: str, epoch: int) -> None:
         self._env = env
-        self._db = {name: env.open_db(name.encode(), create=True) for name in TABLES}
+        with env.begin(write=True) as txn:
+            self._db = {name: env.open_db(name.encode(), txn=txn, create=True) for name in TABLES}
+        self._jobs, self._ready, self._due = self._db["jobs"], self._db["ready"], self._db["due"]
         self._caps = caps
         self._owner = owner
         self._last_claim = epoch << 32
@@ -80,85 +76,41 @@ class Tables:
     def load(self, txn: Txn) -> None:
         """Read what memory derives from the tables: costs what runs and the number of lanes."""
         self._txn = txn
-        self._lane_ids: dict[Lane, int] = {}
-        self._lane_names: dict[int, Lane] = {}
-        self._new_lanes: list[Lane] = []  # numbered in the present child transaction
-        self._counts: Counter[tuple[State, str]] = Counter()
+        self._numbers = LaneNumbers(self._db["names"], self._db["meta"])
+        self._counts: dict[tuple[State, str], int] = {}
         self._dirty: set[tuple[State, str]] = set()
+        self._running: dict[str, Job] = {}  # as stored, so that settling need not read
         self.lanes = Lanes(self._peek)
-        self._seq = self._saved_seq = unpack(">Q", txn.get(b"seq", pack(">Q", 0), db=self._db["meta"]))[0]
+        self._seq = self._saved_seq = unpack(">Q", txn.get(b"seq", bytes(8), db=self._db["meta"]))[0]
         for _, value in txn.cursor(self._db["rules"]):
             self.lanes.ruled(decode_rule(value))
         for key, n in txn.cursor(self._db["counts"]):
-            code, queue = unpack(">BI", key)
-            self._counts[STATES[code], self._lane(queue)[0]] = unpack(">Q", n)[0]
+            queue, _ = self._numbers.lane(txn, key[1:])
+            self._counts[STATES[key[0]], queue] = unpack(">Q", n)[0]
         for uid, _ in txn.cursor(self._db["running"]):
-            job = self._job(uid)
-            if job is not None:
+            if (job := self._job(uid)) is not None:
+                self._running[job.uid] = job
                 self.lanes.started(job.queue, self._caps(job))
         self._load_heads(txn)
 
     def _load_heads(self, txn: Txn) -> None:
-        cursor = txn.cursor(self._db["ready"])
+        cursor = txn.cursor(self._ready)
         found = cursor.first()
         while found:
-            lane, priority, due, seq = unpack(">IBQQ", cursor.key())
-            self.lanes.added(self._lane(lane), priority, (due, seq))
-            found = cursor.set_range(pack(">IB", lane, priority + 1))
+            key, uid = cursor.item()
+            lane = self._numbers.lane(txn, key[:4])
+            self.lanes.added(lane, key[4], (*unpack(">QQ", key[5:]), uid))
+            found = cursor.set_range(key[:4] + bytes([key[4] + 1]))
 
     def _peek(self, lane: Lane, priority: int) -> Head | None:
-        prefix = pack(">IB", self._lane_id(lane), priority)
-        cursor = self._txn.cursor(self._db["ready"])
-        if cursor.set_range(prefix) and (key := cursor.key()).startswith(prefix):
-            due, seq = unpack_from(">QQ", key, 5)
-            return due, seq
+        """The first job that waits in that lane with that priority."""
+        prefix = self._numbers.key(self._txn, lane) + bytes((priority,))
+        cursor = self._txn.cursor(self._ready)
+        if cursor.set_range(prefix):
+            key, uid = cursor.item()
+            if key.startswith(prefix):
+                return (*unpack(">QQ", key[5:]), uid)
         return None
-
-    def _lane_id(self, lane: Lane) -> int:
-        """The number of a lane, given at its first use."""
-        number = self._lane_ids.get(lane)
-        if number is None:
-            names = self._db["names"]
-            text = "\0".join(lane)
-            found = self._txn.get(short_hash(text), db=names)
-            if found is None:
-                found = pack(">I", self._next_lane_id())
-                self._txn.put(short_hash(text), found, db=names)
-                self._txn.put(found, text.encode(), db=names)
-            number = unpack(">I", found)[0]
-            self._lane_ids[lane], self._lane_names[number] = number, lane
-            self._new_lanes.append(lane)
-        return number
-
-    def _next_lane_id(self) -> int:
-        meta = self._db["meta"]
-        number = unpack(">I", self._txn.get(b"lanes", pack(">I", 0), db=meta))[0] + 1
-        self._txn.put(b"lanes", pack(">I", number), db=meta)
-        return int(number)
-
-    def _lane(self, number: int) -> Lane:
-        lane = self._lane_names.get(number)
-        if lane is None:
-            queue, _, key = self._txn.get(pack(">I", number), db=self._db["names"]).decode().partition("\0")
-            lane = (queue, key)
-            self._lane_ids[lane], self._lane_names[number] = number, lane
-        return lane
-
-    def _forget_lanes(self) -> None:
-        txn = self._txn
-        for lane in self.lanes.emptied:
-            number = self._lane_ids.get(lane)
-            if number is None or self._peek_any(number):
-                continue
-            txn.delete(short_hash("\0".join(lane)), db=self._db["names"])
-            txn.delete(pack(">I", number), db=self._db["names"])
-            del self._lane_ids[lane], self._lane_names[number]
-        self.lanes.emptied.clear()
-
-    def _peek_any(self, number: int) -> bool:
-        cursor = self._txn.cursor(self._db["ready"])
-        prefix = pack(">I", number)
-        return bool(cursor.set_range(prefix) and cursor.key().startswith(prefix))
 
     # ---- one batch --------------------------------------------------------------------------------
 
@@ -167,59 +119,59 @@ class Tables:
 
     def finish(self) -> None:
         """Write what the batch changed in memory; the last step before its commit."""
-        for state, queue in self._dirty:
-            key = pack(">BI", STATE_CODES[state], self._lane_id((queue, "")))
-            n = self._counts[state, queue]
-            if n:
-                self._txn.put(key, pack(">Q", n), db=self._db["counts"])
+        txn, counts = self._txn, self._db["counts"]
+        for slot in self._dirty:
+            key = bytes((STATE_CODES[slot[0]],)) + self._numbers.key(txn, (slot[1], ""))
+            if n := self._counts[slot]:
+                txn.put(key, pack(">Q", n), db=counts)
             else:
-                self._txn.delete(key, db=self._db["counts"])
-                del self._counts[state, queue]
+                txn.delete(key, db=counts)
+                del self._counts[slot]
         self._dirty.clear()
         if self._seq != self._saved_seq:
-            self._txn.put(b"seq", pack(">Q", self._seq), db=self._db["meta"])
+            txn.put(b"seq", pack(">Q", self._seq), db=self._db["meta"])
             self._saved_seq = self._seq
-        if self.lanes.emptied:
-            self._forget_lanes()
+        for lane in self.lanes.gone():
+            self._numbers.remove(txn, lane)
 
     def write(self, changes: Sequence[Change]) -> list[Written]:
-        """Make all of the changes, or raise and leave none of them."""
+        """Make all of the changes, or raise and leave none of them.
+
+        A single change is refused, if at all, before it has put anything; several run in a child transaction.
+        """
         moved: list[Moved] = []
-        rules: list[QueueRule] = []
-        with self._child():
-            written = [self._apply(change, moved, rules) for change in changes]
+        if len(changes) == 1:
+            written = [self._apply(changes[0], moved)]
+        else:
+            written = self._write_several(changes, moved)
         for before, after in moved:
             self._moved(before, after)
-        for rule in rules:
-            self.lanes.ruled(rule)
+        for change in changes:
+            if isinstance(change, QueueRule):
+                self.lanes.ruled(change)
         return written
 
-    @contextmanager
-    def _child(self) -> Iterator[None]:
-        """A transaction in the batch's own, so that a change that fails takes nothing with it."""
+    def _write_several(self, changes: Sequence[Change], moved: list[Moved]) -> list[Written]:
         outer = self._txn
-        self._new_lanes.clear()
+        self._numbers.begin()
         try:
             with self._env.begin(write=True, parent=outer) as self._txn:
-                yield
+                return [self._apply(change, moved) for change in changes]
         except BaseException:
-            for lane in self._new_lanes:
-                del self._lane_names[self._lane_ids.pop(lane)]
+            self._numbers.forget_new()
             raise
         finally:
             self._txn = outer
 
-    def _apply(self, change: Change, moved: list[Moved], rules: list[QueueRule]) -> Written:
-        match change:
-            case Add():
-                return self._add(change, moved)
-            case Settle():
-                return self._settle(change, moved)
-            case Edit():
-                return self._edit(change, moved)
-            case Remove():
-                return self._remove(change, moved)
-        rules.append(change)
+    def _apply(self, change: Change, moved: list[Moved]) -> Written:
+        if isinstance(change, Settle):
+            return self._settle(change, moved)
+        if isinstance(change, Add):
+            return self._add(change, moved)
+        if isinstance(change, Edit):
+            return self._edit(change, moved)
+        if isinstance(change, Remove):
+            return self._remove(change, moved)
         if change == QueueRule(change.name):
             self._txn.delete(short_hash(change.name), db=self._db["rules"])
         else:
@@ -229,61 +181,56 @@ class Tables:
     # ---- the changes ------------------------------------------------------------------------------
 
     def _add(self, change: Add, moved: list[Moved]) -> Written:
-        job = change.job
-        uid = uid_key(job.uid)
-        if found := self._job(uid):
-            if found.fingerprint and found.fingerprint == job.fingerprint:
+        uid = uid_key(change.job.uid)
+        if (found := self._job(uid)) is not None:
+            if found.fingerprint and found.fingerprint == change.job.fingerprint:
                 return Written(found, existing=True)
-            raise UidTaken(job.uid)
-        if job.key and (holder := self._txn.get(short_hash(job.key), db=self._db["keys"])):
+            raise UidTaken(found.uid)
+        key = change.job.key
+        if key and (holder := self._txn.get(short_hash(key), db=self._db["keys"])):
             return Written(self._job(holder), existing=True)
         self._seq += 1
-        job = msgspec.structs.replace(job, seq=self._seq)
+        job = replace(change.job, seq=self._seq)
+        self._replace(uid, None, job)
         if change.body:
             self._txn.put(uid, change.body, db=self._db["bodies"])
-        self._replace(uid, None, job)
         moved.append((None, job))
         return Written(job)
 
     def _settle(self, change: Settle, moved: list[Moved]) -> Written:
-        uid = uid_key(change.job.uid)
-        before = self._job(uid)
-        if before is None or before.state is not State.RUNNING or before.claim != change.claim:
-            raise ClaimLost(change.job.uid)
         job = change.job
+        uid = uid_key(job.uid)
+        # what an earlier change of the same write did is not in memory yet
+        before = self._job(uid) if moved else self._running.get(job.uid)
+        if before is None or before.state is not State.RUNNING or before.claim != change.claim:
+            raise ClaimLost(job.uid)
         if before.revision != job.revision - 1:  # progress or a wish came in while it ran
-            job = msgspec.structs.replace(job, revision=before.revision + 1, progress=before.progress)
-        self._note_attempt(uid, change)
-        if change.result is not None:
-            self._txn.put(uid, encode(change.result), db=self._db["results"])
+            job = replace(job, revision=before.revision + 1, progress=before.progress)
+        result = None if change.result is None else encode(change.result)
         self._replace(uid, before, job)
+        self._note_attempt(uid, change)
+        if result is not None:
+            self._txn.put(uid, result, db=self._db["results"])
         moved.append((before, job))
         return Written(job)
 
     def _edit(self, change: Edit, moved: list[Moved]) -> Written:
-        uid = uid_key(change.job.uid)
-        before = self._job(uid)
-        if before is None:
-            raise UnknownJob(change.job.uid)
-        if before.revision != change.job.revision - 1:
-            raise StaleEdit(change.job.uid)
+        job = change.job
+        uid = uid_key(job.uid)
+        before = self._unchanged(uid, job.uid, job.revision - 1)
+        self._replace(uid, before, job)
         if change.body is not None:
             if change.body:
                 self._txn.put(uid, change.body, db=self._db["bodies"])
             else:
                 self._txn.delete(uid, db=self._db["bodies"])
         self._note_attempt(uid, change)
-        self._replace(uid, before, change.job)
-        moved.append((before, change.job))
-        return Written(change.job)
+        moved.append((before, job))
+        return Written(job)
 
     def _remove(self, change: Remove, moved: list[Moved]) -> Written:
         uid = uid_key(change.uid)
-        before = self._job(uid)
-        if before is None:
-            raise UnknownJob(change.uid)
-        if before.revision != change.revision:
-            raise StaleEdit(change.uid)
+        before = self._unchanged(uid, change.uid, change.revision)
         self._replace(uid, before, None)
         for table in ("bodies", "results"):
             self._txn.delete(uid, db=self._db[table])
@@ -291,6 +238,14 @@ class Tables:
             self._txn.delete(uid + pack(">I", number), db=self._db["attempts"])
         moved.append((before, None))
         return Written(None)
+
+    def _unchanged(self, uid: bytes, name: str, revision: int) -> Job:
+        job = self._job(uid)
+        if job is None:
+            raise UnknownJob(name)
+        if job.revision != revision:
+            raise StaleEdit(name)
+        return job
 
     def _note_attempt(self, uid: bytes, change: Settle | Edit) -> None:
         attempt = change.attempt
@@ -321,109 +276,110 @@ class Tables:
         return Claimed(held, None), False
 
     def _claim_one(self, entry: Entry, now: int) -> Held | None:
-        job = self._at(entry)
+        uid = entry[3]
+        job = self._waiting(entry)
         if job is None:
             return None
-        caps = tuple(self._caps(job))
         if job.expires_ms and job.expires_ms <= now:
             after = expired(job, now)
-        elif full := self.lanes.full_key(caps):
-            after = msgspec.structs.replace(job, blocked_by=full)
+        elif full := self.lanes.full_key(self._caps(job)):
+            after = replace(job, blocked_by=full)
         else:
             self._last_claim += 1
             after = claimed(job, self._last_claim, self._owner, now)
-        uid = uid_key(job.uid)
         self._replace(uid, job, after)
         self._moved(job, after)
         if after.state is not State.RUNNING:
             return None
-        return Held(after, self._txn.get(uid, db=self._db["bodies"]) if job.body_size else b"")
+        return Held(after, self._txn.get(uid, b"", db=self._db["bodies"]) if job.body_size else b"")
 
-    def _at(self, entry: Entry) -> Job | None:
-        """The job that waits there. One that can't be read is left out, so that the others go on."""
-        priority, due, seq, lane = entry
-        key = pack(">IBQQ", self._lane_id(lane), priority, due, seq)
-        uid = self._txn.get(key, db=self._db["ready"])
+    def _waiting(self, entry: Entry) -> Job | None:
+        """The job of that entry. One that can't be read is left out of the order, so that the others go on."""
+        priority, due, seq, uid, lane = entry
         try:
             job = self._job(uid)
         except StoreUnreadable as error:
             logger.error("set a job aside that can't be read", extra={"uid": UUID(bytes=uid), "error": error})
             job = None
         if job is None:
-            self._txn.delete(key, db=self._db["ready"])
-            self._txn.delete(pack(">QQ", due, seq), db=self._db["due"])
-            self.lanes.removed(lane, priority, (due, seq))
+            key = self._numbers.key(self._txn, lane) + pack(">BQQ", priority, due, seq)
+            self._txn.delete(key, db=self._ready)
+            self._txn.delete(pack(">QQ", due, seq), db=self._due)
+            self.lanes.removed(lane, priority, (due, seq, uid))
         return job
 
     # ---- the record and its indexes ---------------------------------------------------------------
 
     def _job(self, uid: bytes) -> Job | None:
-        record = self._txn.get(uid, db=self._db["jobs"])
+        record = self._txn.get(uid, db=self._jobs)
         return None if record is None else from_record(record)
 
     def _replace(self, uid: bytes, before: Job | None, after: Job | None) -> None:
-        self._replace_key(uid, before, after)
-        if before is not None:
-            for table, key, _ in self._rows(uid, before):
-                self._txn.delete(key, db=self._db[table])
-        if after is None:
-            self._txn.delete(uid, db=self._db["jobs"])
-            return
-        self._txn.put(uid, to_record(after), db=self._db["jobs"])
-        for table, key, value in self._rows(uid, after):
-            self._txn.put(key, value, db=self._db[table])
-
-    def _replace_key(self, uid: bytes, before: Job | None, after: Job | None) -> None:
+        """The record and its indexes. Raises KeyTaken, before anything has been put."""
+        record = None if after is None else to_record(after)
         old = before.key if before is not None and before.state in LIVE else ""
         new = after.key if after is not None and after.state in LIVE else ""
-        if old == new:
+        if old != new:
+            self._replace_key(uid, old, new)
+        if before is not None:
+            for table, key, _ in self._rows(uid, before):
+                self._txn.delete(key, db=table)
+        if after is None or record is None:
+            self._txn.delete(uid, db=self._jobs)
             return
+        self._txn.put(uid, record, db=self._jobs)
+        for table, key, value in self._rows(uid, after):
+            self._txn.put(key, value, db=table)
+
+    def _replace_key(self, uid: bytes, old: str, new: str) -> None:
         keys = self._db["keys"]
+        if new:
+            if holder := self._txn.get(short_hash(new), db=keys):
+                raise KeyTaken(new, str(UUID(bytes=holder)))
+            self._txn.put(short_hash(new), uid, db=keys)
         if old:
             self._txn.delete(short_hash(old), db=keys)
-        if new and after is not None:
-            if holder := self._txn.get(short_hash(new), db=keys):
-                raise KeyTaken(new, str(self._job(holder).uid))  # type: ignore[union-attr]
-            self._txn.put(short_hash(new), uid, db=keys)
 
-    def _rows(self, uid: bytes, job: Job) -> list[tuple[str, bytes, bytes]]:
+    def _rows(self, uid: bytes, job: Job) -> list[tuple[Any, bytes, bytes]]:
         """What the indexes hold of a job: table, key, value."""
-        if job.state is State.RUNNING:
-            return [("running", uid, job.owner.encode())]
-        if job.state in FINISHED:
-            return [("finished", finished_key(job), uid)]
-        if job.state is State.PAUSED:
-            rows = [("paused", pack(">Q", job.seq), uid)]
+        state = job.state
+        if state is State.RUNNING:
+            return [(self._db["running"], uid, job.owner.encode())]
+        if state in FINISHED:
+            return [(self._db["finished"], finished_key(job), uid)]
+        if state is State.PAUSED:
+            rows = [(self._db["paused"], pack(">Q", job.seq), uid)]
         else:
-            lane = self._lane_id((job.queue, job.blocked_by))
-            rows = [
-                ("ready", pack(">IBQQ", lane, job.priority, job.due_ms, job.seq), uid),
-                ("due", pack(">QQ", job.due_ms, job.seq), uid),
-            ]
+            place = pack(">QQ", job.due_ms, job.seq)
+            lane = self._numbers.key(self._txn, (job.queue, job.blocked_by))
+            rows = [(self._ready, lane + bytes((job.priority,)) + place, uid), (self._due, place, uid)]
         if job.expires_ms:
-            rows.append(("expires", pack(">QQ", job.expires_ms, job.seq), uid))
+            rows.append((self._db["expires"], pack(">QQ", job.expires_ms, job.seq), uid))
         return rows
 
     def _moved(self, before: Job | None, after: Job | None) -> None:
         """Tell memory what the tables hold now."""
         if before is not None and after is not None and before.state is after.state is State.RUNNING:
+            self._running[after.uid] = after
             return
         if before is not None:
             self._count(before, -1)
             if before.state is State.WAITING:
-                lane = (before.queue, before.blocked_by)
-                self.lanes.removed(lane, before.priority, (before.due_ms, before.seq))
+                head = (before.due_ms, before.seq, uid_key(before.uid))
+                self.lanes.removed((before.queue, before.blocked_by), before.priority, head)
             elif before.state is State.RUNNING:
+                del self._running[before.uid]
                 self.lanes.ended(before.queue, self._caps(before))
         if after is not None:
             self._count(after, 1)
             if after.state is State.WAITING:
-                lane = (after.queue, after.blocked_by)
-                self.lanes.added(lane, after.priority, (after.due_ms, after.seq))
+                head = (after.due_ms, after.seq, uid_key(after.uid))
+                self.lanes.added((after.queue, after.blocked_by), after.priority, head)
             elif after.state is State.RUNNING:
+                self._running[after.uid] = after
                 self.lanes.started(after.queue, self._caps(after))
 
     def _count(self, job: Job, by: int) -> None:
         slot = (job.state, job.queue)
-        self._counts[slot] += by
+        self._counts[slot] = self._counts.get(slot, 0) + by
         self._dirty.add(slot)

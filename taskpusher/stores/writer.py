@@ -42,6 +42,11 @@ class Write:
             self.result = tables.write(self.changes)
         except TaskPusherError as error:
             self.error = error
+        except lmdb.Error:  # the transaction's fault, not the request's
+            raise
+        except Exception as error:
+            logger.exception("a change could not be written")
+            self.error = error
         return None
 
     def adds(self) -> bool:
