@@ -15,39 +15,44 @@ Give = Callable[[Held], None]
 
 
 class Feed:
-    """Jobs for whoever calls `next`.
+    """Jobs for whoever calls `next`. `give_back` takes a job that was claimed when nobody waited any more."""
 
-    `give_back` takes a job that was claimed when nobody waited any more; `busy` counts the jobs that run.
-    """
-
-    def __init__(self, store: Store, clock: Clock, give_back: Give, busy: Callable[[], int]) -> None:
-        self._store, self._clock, self._give_back, self._busy = store, clock, give_back, busy
+    def __init__(self, store: Store, clock: Clock, give_back: Give) -> None:
+        self._store, self._clock, self._give_back = store, clock, give_back
         self._waiters: deque[asyncio.Future[Held | None]] = deque()
+        self._out = 0  # jobs handed out whose work has not ended
         self._asked = 0  # jobs asked of the store and not answered yet
-        self._dry = False  # the last claim found less than asked for
         self._hints = 0  # times that something may have become claimable
         self._timer: asyncio.TimerHandle | None = None
         self._until: int | None = None  # claim only what was due then (draining)
         self.closed = asyncio.Event()
         self._claims: set[asyncio.Future[Claimed]] = set()
 
+    def first(self) -> "asyncio.Future[Held | None]":
+        """The first job of a worker; None when the feed is closed."""
+        self._out += 1
+        return self.next()
+
     def next(self) -> "asyncio.Future[Held | None]":
-        """The next job; None when the feed is closed. Asked of the store at once, in its present commit."""
+        """The next job, for whom the work of the last has ended; None when the feed is closed.
+
+        It is asked of the store at once, so that the claim rides in the commit that settles the last one.
+        """
+        self._out -= 1
         future: asyncio.Future[Held | None] = asyncio.get_running_loop().create_future()
         if self.closed.is_set():
             future.set_result(None)
             return future
         self._waiters.append(future)
-        if not self._dry:
-            self._ask(1)
-        elif self._until is not None:  # a job that ended may have made room for one that is due
-            self.wake()
+        self._ask(1)  # even when nothing was left: the job that has ended may have made room for another
         return future
 
     def wake(self) -> None:
         """Something may have become claimable."""
         self._hints += 1
-        self._dry = False
+        self._ask_for_all()
+
+    def _ask_for_all(self) -> None:
         wanted = len(self._waiters) - self._asked
         if wanted > 0 and not self.closed.is_set():
             self._ask(wanted)
@@ -95,20 +100,20 @@ class Feed:
         if len(claimed.jobs) == limit or self.closed.is_set():
             return
         if hints != self._hints:  # asked before the latest hint
-            self.wake()
+            self._ask_for_all()
             return
-        self._dry = True
         if self._until is None:
             self._sleep(claimed.next_due)
         elif claimed.next_due is not None and claimed.next_due <= self._until:
-            self.wake()
-        elif not self._asked and not self._busy():
+            self._ask_for_all()
+        elif not self._asked and not self._out:
             self.close()
 
     def _hand_out(self, held: Held) -> None:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
+                self._out += 1
                 waiter.set_result(held)
                 return
         self._give_back(held)

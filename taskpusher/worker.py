@@ -36,7 +36,7 @@ class Workers:
         self._broken = broken
         self._store, self._runners, self._clock, self._events = store, runners, clock, events
         self._random = random
-        self.feed = Feed(store, clock, self._give_back, lambda: len(self.running))
+        self.feed = Feed(store, clock, self._give_back)
         self.running: dict[str, tuple[asyncio.Task[None], Held]] = {}
         self._cut: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,7 +55,7 @@ class Workers:
             self._broken(error)
 
     async def _work(self) -> None:
-        held = await self.feed.next()
+        held = await self.feed.first()
         while held is not None:
             held = await self._run(held)
 

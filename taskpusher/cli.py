@@ -1,0 +1,371 @@
+"""The command. `tasker` with no subcommand serves: here all the parts are put together.
+
+Exit codes: 0 stopped as asked, 2 usage, 3 the store is locked or unreadable, 4 the address can't be had,
+1 anything else. What is wrong goes to stderr in one sentence.
+
+What serving needs is imported when it serves, so that `tasker --help` answers at once.
+"""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from . import __version__, config, logs
+from .config import Settings
+from .errors import InvalidField, StoreError, StoreLocked, StoreUnreadable
+from .values import Address
+
+if TYPE_CHECKING:
+    from .pusher import TaskPusher
+    from .runners.targets import Targets
+    from .web.auth import User
+    from .web.server import Server
+
+log = getLogger(logs.NAME)
+
+FAILED, USAGE, NO_STORE, NO_ADDRESS = 1, 2, 3, 4
+
+
+class CannotListen(Exception):  # noqa: N818 - named like those of errors.py
+    """The address can't be had; the message says why and what to do."""
+
+
+# ---- the command line ---------------------------------------------------------------------------------
+
+
+class Option(click.Option):
+    """A long option works with one dash as well; the help names the usual form alone."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        shown = self.opts
+        self.opts = [*shown, *(name[1:] for name in shown if name.startswith("--"))]
+        try:
+            super().add_to_parser(parser, ctx)
+        finally:
+            self.opts = shown
+
+
+def _option(row: config.Setting) -> Option:
+    default = f" [{row.default}]" if row.default else ""
+    kind: dict[str, Any] = {"is_flag": True} if row.is_flag else {"metavar": row.metavar}
+    names = [f"--{row.name}", row.attribute]
+    return Option(names, default=None, multiple=row.repeatable, help=row.help + default, **kind)
+
+
+def _answer(name: str, text: Callable[[click.Context], str], *short: str) -> Option:
+    """An option that prints something and ends."""
+
+    def callback(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+        if given and not ctx.resilient_parsing:
+            click.echo(text(ctx))
+            ctx.exit()
+
+    help = f"Show the {name} and exit." if name == "version" else "Show this and exit."
+    names = [*short, f"--{name}"]
+    return Option(names, is_flag=True, is_eager=True, expose_value=False, callback=callback, help=help)
+
+
+@click.pass_context
+def _command(ctx: click.Context, /, **options: object) -> int:
+    if ctx.invoked_subcommand is not None:
+        return 0
+    return serve(config.load(options))
+
+
+tasker = click.Group(
+    "tasker",
+    callback=_command,
+    invoke_without_command=True,
+    params=[
+        *(_option(row) for row in config.SETTINGS),
+        _answer("version", lambda ctx: f"tasker {__version__}"),
+        _answer("help", lambda ctx: ctx.get_help(), "-h"),
+    ],
+    add_help_option=False,
+    subcommand_metavar="",
+    help="Keep jobs on disk and call their URLs.",
+    epilog="Every option has an environment variable TASKER_… and a key in the file of --config.",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code. Errors are told in one sentence on stderr."""
+    try:
+        return int(tasker.main(arguments, "tasker", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        return _failed(USAGE, f"{error.format_message().rstrip('.')}; tasker --help lists the options")
+    except InvalidField as error:
+        return _failed(USAGE, str(error))
+    except (StoreLocked, StoreUnreadable) as error:
+        return _failed(NO_STORE, str(error))
+    except CannotListen as error:
+        return _failed(NO_ADDRESS, str(error))
+    except StoreError as error:
+        return _failed(FAILED, str(error))
+
+
+def _failed(code: int, sentence: str) -> int:
+    print(f"tasker: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+# ---- serving ------------------------------------------------------------------------------------------
+
+
+def serve(settings: Settings) -> int:
+    """Serve until asked to stop; the exit code.
+
+    Raises InvalidField, CannotListen and the store's errors, when it can't begin.
+    """
+    logs.set_up(settings.log_level, settings.log_format)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(settings))
+    except (InvalidField, CannotListen, StoreError):
+        raise
+    except Exception:
+        log.critical("stopped by an error", exc_info=True)
+        _exit_now()  # the threads of what is half open must not keep a failed process alive
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Settings) -> None:
+    from .runners.targets import Targets
+    from .systemd import Notifier
+    from .web.server import Server
+
+    stop = StopSignals()
+    notifier = Notifier()
+    targets = Targets.parse(settings.target_allow, settings.target_deny)
+    pusher = _pusher(settings, targets)
+    # Listening comes first, so that no job has been called yet when the address turns out to be taken. What
+    # is sent meanwhile waits in the socket.
+    sockets = await _listen(settings, pusher)
+    targets.listening([name[:2] for one in sockets if isinstance(name := one.getsockname(), tuple)])
+    try:
+        await pusher.start()
+    except BaseException:
+        for one in sockets:
+            one.close()
+        raise
+    pusher.broken.add_done_callback(_give_up)
+    server = Server(_app(settings, pusher, sockets))
+    await server.start(sockets)
+    _say_started(settings, pusher, sockets)
+    notifier.ready()
+    await stop.asked.wait()
+    notifier.stopping()
+    await _stop(settings, pusher, server, stop)
+    notifier.close()
+
+
+async def _stop(settings: Settings, pusher: "TaskPusher", server: "Server", stop: "StopSignals") -> None:
+    """The requests go on being answered until the work has ended; jobs pushed meanwhile are kept."""
+
+    def hurry() -> None:
+        pusher.hurry()
+        server.hurry()
+
+    stop.again = hurry
+    if stop.count > 1:
+        hurry()
+    log.info("stopping", extra={"on_stop": settings.on_stop, "grace": settings.grace})
+    await pusher.stop(drain=settings.on_stop == "drain", grace=settings.grace)
+    await server.stop(0.0 if stop.count > 1 else 2.0)
+    await pusher.close()
+    log.info("stopped")
+
+
+class StopSignals:
+    """SIGTERM, SIGINT and SIGHUP: the first asks to stop, each one more calls `again`."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.count = 0
+        self.again: Callable[[], None] = lambda: None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup
+            loop.add_signal_handler(number, self._came)
+
+    def _came(self) -> None:
+        self.count += 1
+        self.asked.set()
+        if self.count > 1:
+            self.again()
+
+
+def _give_up(broken: "asyncio.Future[BaseException]") -> None:
+    """The disk failed: nothing may be answered any more, for nobody knows what has been kept.
+
+    So the process goes without the clean-up that would answer the requests under way, and would wait for a
+    writer that may hang in the failed disk.
+    """
+    if not broken.cancelled():
+        log.critical(
+            "the disk failed while writing; nothing more is answered", extra={"error": broken.result()}
+        )
+        _exit_now()
+
+
+def _exit_now() -> NoReturn:
+    logs.flush()
+    os._exit(FAILED)
+
+
+# ---- the parts ----------------------------------------------------------------------------------------
+
+
+def _pusher(settings: Settings, targets: "Targets") -> "TaskPusher":
+    from .pusher import TaskPusher
+    from .stores.lmdb import LmdbStore
+    from .stores.memory import MemoryStore
+
+    return TaskPusher(
+        LmdbStore(settings.store.path) if settings.store.kind == "lmdb" else MemoryStore(),
+        {"http": _http_runner(settings, targets)},
+        concurrency=settings.concurrency,
+        per_host=settings.per_host,
+        timeout=settings.timeout,
+        max_attempts=settings.max_attempts,
+        success=settings.success,
+        max_body=settings.max_body,
+        keep=settings.keep,
+        keep_errors=settings.keep_errors,
+    )
+
+
+def _http_runner(settings: Settings, targets: "Targets") -> Any:
+    from .runners.http import HttpRunner
+
+    if settings.proxy is None:
+        from .runners.transport import Http11Transport
+
+        transport: Any = Http11Transport(targets=targets)
+    else:
+        import httpx
+
+        from .runners.adapter import HttpxTransport
+
+        # No cap on connections: calls that were cut would hold their places in the pool for ever.
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=settings.concurrency, keepalive_expiry=2.0
+        )
+        proxied = httpx.AsyncHTTPTransport(proxy=settings.proxy, trust_env=False, limits=limits)
+        transport = HttpxTransport(proxied, targets)
+    return HttpRunner(
+        transport,
+        connect_timeout=settings.connect_timeout,
+        max_response=settings.max_response,
+        headers=settings.header,
+    )
+
+
+def _app(settings: Settings, pusher: "TaskPusher", sockets: Sequence[socket.socket]) -> Any:
+    from .web import create_app
+
+    bound = [spoken for spoken in map(_address, sockets) if spoken is not None]
+    return create_app(
+        pusher,
+        users=_users(settings),
+        hosts=_names(settings, bound),
+        any_host_literal=any(address.is_every_interface for address in bound),
+        root_path=settings.root_path,
+        max_body=settings.max_body,
+    )
+
+
+def _users(settings: Settings) -> "list[User]":
+    from .web.auth import User
+
+    return [
+        *(User(one.name, one.password, "all") for one in settings.basicauth),
+        *(User(one.name, one.password, "add") for one in settings.basicauth_add),
+        *(User(one.name, one.password, "readonly") for one in settings.basicauth_readonly),
+    ]
+
+
+def _names(settings: Settings, bound: Sequence[Address]) -> list[str]:
+    """What a client may call us by: --host, the address, loopback; IPv6 in brackets, as in a Host header."""
+    names = [*settings.host, "localhost", "127.0.0.1", "::1", settings.address.host]
+    names += [address.host for address in bound]
+    return [
+        f"[{name}]" if ":" in name else name
+        for name in dict.fromkeys(names)
+        if not Address(name, 0).is_every_interface
+    ]
+
+
+async def _listen(settings: Settings, pusher: "TaskPusher") -> list[socket.socket]:
+    """Sockets that listen: systemd's, or else the address'. Raises CannotListen, InvalidField, StoreError."""
+    from .systemd import inherited_sockets
+    from .web.server import bind
+
+    try:
+        if sockets := inherited_sockets():
+            config.refuse_open_door([one for one in map(_address, sockets) if one is not None], settings)
+            log.info("listening on the sockets of systemd", extra={"ignored_address": settings.address})
+            return sockets
+        return bind(settings.address)
+    except OSError as error:
+        await _refuse_locked(pusher)
+        raise CannotListen(_why(error, settings.address)) from error
+
+
+async def _refuse_locked(pusher: "TaskPusher") -> None:
+    """A second tasker on the same directory is told so, rather than that the address is taken."""
+    await pusher.store.open(pusher.node, lambda job: ())
+    await pusher.store.close()
+
+
+def _why(error: OSError, address: Address) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"the host {address.host} is not known: check --address"
+    if error.errno == errno.EADDRINUSE:
+        return f"the address {address} is in use: stop what listens there, or choose another --address"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission to listen on {address}: choose a port from 1024 on with --address"
+    return f"can't listen on {address}: {error.strerror or error}"
+
+
+def _address(listener: socket.socket) -> Address | None:
+    """Where it listens; None for a Unix socket, which other machines can't reach."""
+    name = listener.getsockname()
+    return Address(str(name[0]), int(name[1])) if isinstance(name, tuple) else None
+
+
+def _say_started(settings: Settings, pusher: "TaskPusher", sockets: Sequence[socket.socket]) -> None:
+    from .web.server import spoken_address
+
+    log.info(
+        "started",
+        extra={
+            "version": __version__,
+            "pid": os.getpid(),
+            "store": os.path.abspath(settings.store.path) if settings.store.path else "memory:",
+            "address": ",".join(map(spoken_address, sockets)),
+            "auth": "on" if settings.has_users else "off",
+        },
+    )

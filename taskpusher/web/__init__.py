@@ -1,0 +1,131 @@
+"""The tasker's HTTP: an ASGI app over a TaskPusher."""
+
+from collections.abc import Collection, Sequence
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from ..errors import StoreBroken
+from ..pusher import TaskPusher
+from .answers import SECURITY
+from .api import Api
+from .auth import Guard, User
+from .intake import Intake
+from .problems import nowhere, refuse, wrong_method
+
+__all__ = ["App", "User", "create_app"]
+
+
+def create_app(
+    pusher: TaskPusher,
+    *,
+    users: Sequence[User] = (),
+    hosts: Collection[str] | None = (),
+    any_host_literal: bool = False,
+    root_path: str = "",
+    max_body: int = 10 * 1024 * 1024,
+) -> "App":
+    """The ASGI app over a pusher that somebody else starts and stops.
+
+    `users` may come in; without any, everybody may. `hosts` are the names it answers for besides the
+    loopback ones, `any_host_literal` lets every IP address be a Host too; None: the Host is not looked at,
+    for an app mounted in another that has looked. `root_path` is what a proxy in front puts before our
+    paths, whether it takes it off again or not. `max_body` is in bytes.
+    """
+    return App(pusher, Guard(users, hosts, any_host_literal), root_path, max_body)
+
+
+class App:
+    """Guards, then POST /add on its own short way, then the routes; what is refused becomes a problem."""
+
+    def __init__(self, pusher: TaskPusher, guard: Guard, root_path: str, max_body: int) -> None:
+        self._guard = guard
+        self._root_path = "/" + root_path.strip("/") if root_path.strip("/") else ""
+        self._intake = Intake(pusher, max_body)
+        self._router = Router(Api(pusher, max_body).routes(), redirect_slashes=False, default=_nowhere)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _not_http(scope, receive, send)
+            return
+        started = False
+
+        async def sender(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, sender)
+        except (StoreBroken, ClientDisconnect) as error:
+            # After StoreBroken nobody knows whether it is kept: no answer may say either.
+            if isinstance(error, StoreBroken):
+                raise
+        except Exception as error:
+            if started:
+                raise
+            await refuse(send, error)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, root = self._place(scope)
+        prefix = quote(root)
+        user = await self._guard.admit(scope, path)
+        if path == "/add":
+            if scope["method"] != "POST":
+                raise wrong_method("POST")
+            await self._intake(scope, receive, send, prefix, user)
+            return
+        # A scope of our own: below another app's Mount, its routes and exception handlers are not ours.
+        ours = {"app": self, "user": user, "path": root + path, "root_path": root, "path_params": {}}
+        handlers = {"starlette.exception_handlers": ({}, {}), "prefix": prefix}
+        await self._router({**scope, **ours, **handlers}, receive, _secured(send))
+
+    def _place(self, scope: Scope) -> tuple[str, str]:
+        """The path below every prefix, and the prefix that links need."""
+        path, outer = scope["path"], scope.get("root_path", "")
+        if outer:
+            path = _without(path, outer)
+        root = self._root_path
+        if not root:
+            return path, outer
+        prefix = outer if outer.endswith(root) else outer + root
+        below = _without(path, root)
+        # The proxy may have taken the prefix off, and what is left look like it: /jobs below /jobs.
+        return (path if below != path and not self._serves(below) else below), prefix
+
+    def _serves(self, path: str) -> bool:
+        probe = {"type": "http", "method": "GET", "path": path, "root_path": ""}
+        routes = self._router.routes
+        return path == "/add" or any(route.matches(probe)[0] is not Match.NONE for route in routes)
+
+
+def _without(path: str, prefix: str) -> str:
+    below = path.removeprefix(prefix)
+    return below if below.startswith("/") else path
+
+
+def _secured(send: Send) -> Send:
+    async def secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *SECURITY]
+        await send(message)
+
+    return secured
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    raise nowhere()
+
+
+async def _not_http(scope: Scope, receive: Receive, send: Send) -> None:
+    """There is nothing to start or stop with the server, and there are no WebSockets."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while scope["type"] == "lifespan":
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
