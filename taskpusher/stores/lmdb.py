@@ -79,7 +79,7 @@ class LmdbStore:
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(2, "taskpusher-reader")
         self._room = Room(self._measure_room)
-        self._writer = Writer(self._env, self._tables, self._loop, self._grow, lambda e: self._broken(e))
+        self._writer = Writer(self._env, self._tables, self._loop, self._grow, self._fail)
 
     def _open_env(self, path: Path) -> Any:
         """LMDB's defaults are the durable flags. A file of another format raises StoreUnreadable."""
@@ -163,6 +163,9 @@ class LmdbStore:
     def watch(self, hint: Callable[[], None], broken: Callable[[BaseException], None]) -> None:
         """No other node writes here, so there are no hints."""
         self._broken = broken
+
+    def _fail(self, error: BaseException) -> None:
+        self._broken(error)
 
     def _grow(self) -> None:
         """Double the map. No transaction may be open in this process meanwhile."""

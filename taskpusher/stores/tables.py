@@ -294,7 +294,7 @@ class Tables:
         return Held(after, self._txn.get(uid, b"", db=self._db["bodies"]) if job.body_size else b"")
 
     def _waiting(self, entry: Entry) -> Job | None:
-        """The job of that entry. One that can't be read is left out of the order, so that the others go on."""
+        """The job of that entry. One that can't be read is left out, so that the others go on."""
         priority, due, seq, uid, lane = entry
         try:
             job = self._job(uid)

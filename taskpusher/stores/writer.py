@@ -147,26 +147,28 @@ class Writer:
                 except BaseException as error:
                     self._fail(error)
                     return
-                answered = (
-                    [request for request in batch if request not in unfinished] if unfinished else batch
-                )
-                self._loop.call_soon_threadsafe(self._answer, answered)
                 with self._lock:
                     batch, self._pending = unfinished + self._pending, []
                     self._idle = not batch
 
     def _commit(self, batch: list[Request]) -> list[Request]:
-        """One commit; again after the map has grown, or when there is room on the disk again."""
-        live = batch
-        while live:
+        """One commit and its answers; again after the map has grown, or when the disk has room again.
+
+        Returns the requests that want another commit.
+        """
+        while batch:
             try:
-                return self._transact(live)
+                unfinished = self._transact(batch)
             except lmdb.MapFullError:
                 self._resize()
             except lmdb.Error as error:
                 if not _no_space(error):
                     raise
-                live = self._refuse_adds(live)
+                batch = self._wait_for_room(batch)
+            else:
+                again = set(unfinished)
+                self._loop.call_soon_threadsafe(self._answer, [one for one in batch if one not in again])
+                return unfinished
             self._reload()
         return []
 
@@ -183,20 +185,20 @@ class Writer:
             self.full = False
         return unfinished
 
-    def _refuse_adds(self, batch: list[Request]) -> list[Request]:
-        """The disk is full: refuse what would take more of it; the rest waits for room."""
+    def _wait_for_room(self, batch: list[Request]) -> list[Request]:
+        """The disk is full: refuse what would take more of it; the rest, which frees or settles, waits."""
         if not self.full:
             logger.error("the disk is full: new jobs are refused until there is room")
             self.full = True
-        rest = []
-        for request in batch:
-            if request.adds() or self._closing:
-                request.error = StoreFull(FULL)
-            else:
-                rest.append(request)
-        if len(rest) == len(batch):
+        with self._lock:
+            batch, self._pending = batch + self._pending, []
+        refused = {request for request in batch if request.adds() or self._closing}
+        for request in refused:
+            request.error = StoreFull(FULL)
+        self._loop.call_soon_threadsafe(self._answer, list(refused))
+        if not refused:
             time.sleep(FULL_PAUSE)
-        return rest
+        return [request for request in batch if request not in refused]
 
     def _reload(self) -> None:
         with self._env.begin() as txn:

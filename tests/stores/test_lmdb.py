@@ -1,0 +1,253 @@
+"""What only the LMDB store does: own its directory, grow, survive a full disk, refuse what it can't read."""
+
+import asyncio
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from taskpusher.errors import StoreBroken, StoreFull, StoreLocked, StoreUnreadable
+from taskpusher.job import State
+from taskpusher.stores.base import Add, Query
+from taskpusher.stores.lmdb import LmdbStore
+from taskpusher.stores.tables import uid_key
+from taskpusher.testing import NOW, OK, a_job, eventually, no_limits, refused, settled
+
+
+async def opened(path: Path, **settings: Any) -> LmdbStore:
+    store = LmdbStore(path / "tasker.db", **settings)
+    await store.open("node", no_limits)
+    return store
+
+
+async def test_a_second_owner_is_refused_and_told_the_pid(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    with pytest.raises(StoreLocked, match=f"process {os.getpid()}"):
+        await opened(tmp_path)
+    await store.close()
+    await (await opened(tmp_path)).close()
+
+
+async def test_a_refused_open_leaves_the_owner_alone(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    for _ in range(3):
+        with pytest.raises(StoreLocked):
+            await opened(tmp_path)
+    await store.write(Add(a_job()))
+    assert (await store.page(Query(), None, 10)).total == 1
+    await store.close()
+
+
+async def test_files_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = await opened(tmp_path)
+        assert os.umask(0) == 0, "the process's umask is as it was"
+    finally:
+        os.umask(before)
+    await store.write(Add(a_job()))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in store.path.iterdir()}
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o700
+    assert modes == {"data.mdb": 0o600, "lock.mdb": 0o600, "tasker.lock": 0o600}
+    await store.close()
+
+
+async def test_a_creation_cut_short_is_begun_anew(tmp_path: Path) -> None:
+    directory = tmp_path / "tasker.db"
+    (directory / "new-abc").mkdir(parents=True)
+    (directory / "new-abc" / "data.mdb").write_bytes(b"half a page")
+    store = await opened(tmp_path)
+    await store.write(Add(a_job()))
+    assert not list(directory.glob("new-*"))
+    await store.close()
+
+
+async def test_an_empty_directory_may_be_given(tmp_path: Path) -> None:
+    (tmp_path / "tasker.db").mkdir()
+    await (await opened(tmp_path)).close()
+
+
+async def test_what_is_no_store_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "garbage").mkdir()
+    (tmp_path / "garbage" / "data.mdb").write_bytes(b"not a database" * 1000)
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "garbage"):
+        with pytest.raises(StoreUnreadable, match=str(path)):
+            await LmdbStore(path).open("node", no_limits)
+
+
+async def test_a_store_of_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    await store.close()
+    with lmdb.open(str(store.path), max_dbs=2) as env:
+        meta = env.open_db(b"meta")
+        with env.begin(write=True) as txn:
+            txn.put(b"format", struct.pack(">I", 99), db=meta)
+    before = (store.path / "data.mdb").read_bytes()
+    with pytest.raises(StoreUnreadable, match="format 99"):
+        await opened(tmp_path)
+    assert (store.path / "data.mdb").read_bytes() == before
+
+
+async def test_the_map_grows_while_jobs_come_and_go(tmp_path: Path) -> None:
+    store = await opened(tmp_path, map_size=256 << 10)
+    writes = [
+        store.write(*(Add(a_job(body_size=500), os.urandom(500)) for _ in range(100))) for _ in range(30)
+    ]
+    reads = [store.page(Query(), None, 100) for _ in range(10)]
+    await asyncio.gather(*writes, *reads)
+    claimed = await store.claim(3000, NOW)
+    await asyncio.gather(*(store.write(settled(held.job, OK)) for held in claimed.jobs))
+    assert await store.counts() == {(State.COMPLETED, "default"): 3000}
+    assert (await store.figures()).size > 1 << 20
+    await store.close()
+
+
+class FullDisk:
+    """An environment whose commits find no room while `full`."""
+
+    def __init__(self, env: Any, error: str = "No space left on device") -> None:
+        self._env = env
+        self.full = False
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+    def begin(self, *args: Any, write: bool = False, parent: Any = None, **more: Any) -> Any:
+        txn = self._env.begin(*args, write=write, parent=parent, **more)
+        if write and parent is None and self.full:
+            txn.abort()
+            raise lmdb.DiskError(f"mdb_txn_commit: {self.error}")
+        return txn
+
+
+def with_full_disk(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch, error: str = "No space left on device"
+) -> FullDisk:
+    disk = FullDisk(store._env, error)
+    monkeypatch.setattr(store._writer, "_env", disk)
+    monkeypatch.setattr("taskpusher.stores.writer.FULL_PAUSE", 0.01)
+    return disk
+
+
+async def test_a_full_disk_refuses_pushes_keeps_settlements_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(tmp_path)
+    await store.write(Add(a_job()), Add(a_job()))
+    first, second = (held.job for held in (await store.claim(2, NOW)).jobs)
+    disk = with_full_disk(store, monkeypatch)
+    disk.full = True
+    settling = store.write(settled(first, OK))
+    await refused(StoreFull, store.write(Add(a_job())))
+    assert (await store.figures()).full
+    assert not asyncio.ensure_future(settling).done()
+    disk.full = False
+    await settling
+    await store.write(settled(second, OK))
+    await eventually(lambda: not store._writer.full)
+    await store.write(Add(a_job()))
+    assert await store.counts() == {(State.COMPLETED, "default"): 2, (State.WAITING, "default"): 1}
+    await store.close()
+
+
+async def test_a_store_closes_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await opened(tmp_path)
+    await store.write(Add(a_job()))
+    (held,) = (await store.claim(1, NOW)).jobs
+    with_full_disk(store, monkeypatch).full = True
+    settling = asyncio.ensure_future(store.write(settled(held.job, OK)))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await store.close()
+    await refused(StoreFull, settling)
+
+
+async def test_a_push_is_refused_before_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(tmp_path)
+    monkeypatch.setattr(store._directory, "free", lambda: (10 << 20, 64 << 20))
+    await refused(StoreFull, store.write(Add(a_job())))
+    await store.close()
+
+
+async def test_a_disk_that_fails_answers_nobody_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(tmp_path)
+    told: list[BaseException] = []
+    store.watch(lambda: None, told.append)
+    with_full_disk(store, monkeypatch, "Input/output error").full = True
+    writing = asyncio.ensure_future(store.write(Add(a_job())))
+    await eventually(lambda: told)
+    assert isinstance(told[0], StoreBroken)
+    assert not writing.done()
+    writing.cancel()
+    await store.close()
+
+
+async def test_a_record_that_cannot_be_read_stops_nobody_else(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    bad, good = a_job(), a_job()
+    await store.write(Add(bad), Add(good))
+    await store.close()
+    with lmdb.open(str(store.path), max_dbs=30) as env:
+        jobs = env.open_db(b"jobs")
+        with env.begin(write=True) as txn:
+            txn.put(uid_key(bad.uid), b"\x01garbage", db=jobs)
+    store = await opened(tmp_path)
+    claimed = await store.claim(5, NOW)
+    assert [held.job.uid for held in claimed.jobs] == [good.uid]
+    await store.close()
+
+
+async def test_a_change_that_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    good = store.write(Add(a_job()))
+    bad = store.write(Add(a_job(title="\ud800")))
+    after = store.write(Add(a_job()))
+    await good
+    with pytest.raises(UnicodeEncodeError):
+        await bad
+    await after
+    assert (await store.page(Query(), None, 10)).total == 2
+    await store.close()
+
+
+async def test_what_is_called_together_shares_a_commit(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    before = store._writer.commits
+    await asyncio.gather(*(store.write(Add(a_job())) for _ in range(200)))
+    assert store._writer.commits - before <= 3
+    await store.close()
+
+
+async def test_a_settlement_and_the_next_claim_share_a_commit(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    await store.write(Add(a_job()), Add(a_job()))
+    (held,) = (await store.claim(1, NOW)).jobs
+    before = store._writer.commits
+    settling, claiming = store.write(settled(held.job, OK)), store.claim(1, NOW)
+    await settling
+    assert len((await claiming).jobs) == 1
+    assert store._writer.commits == before + 1
+    await store.close()
+
+
+async def test_a_claim_in_front_of_many_held_back_jobs_lets_others_in(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path / "tasker.db")
+    await store.open("node", lambda job: ((f"host:{job.host}", 1),))
+    jobs = [a_job(host="slow") for _ in range(2000)] + [a_job(host="fast")]
+    await store.write(*(Add(job) for job in jobs))
+    assert [held.job.host for held in (await store.claim(1, NOW)).jobs] == ["slow"]
+    claiming = store.claim(1, NOW)
+    writes = [store.write(Add(a_job(host="third"))) for _ in range(3)]
+    assert [held.job.host for held in (await claiming).jobs] == ["fast"]
+    await asyncio.gather(*writes)
+    await store.close()
