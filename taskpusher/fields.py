@@ -118,6 +118,8 @@ def method(value: object) -> str:
 
 def headers(value: object) -> tuple[tuple[str, str], ...]:
     """Reads an object of names, each with a string or a list of strings."""
+    if value == []:  # how PHP writes an empty object
+        return ()
     if not isinstance(value, Mapping):
         raise ValueError('must be an object, like {"X-Name": "value"}; in a form headers[X-Name]=value')
     pairs = tuple(pair for name, given in value.items() for pair in _header(name, given))
@@ -131,16 +133,17 @@ def headers(value: object) -> tuple[tuple[str, str], ...]:
 def _header(name: object, given: object) -> list[tuple[str, str]]:
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise ValueError(f"hold the name {str(name)[:80]!r}, which is no header name (RFC 9110)")
-    low = name.lower()
+    low, shown = name.lower(), name[:80]
     if low in _OURS or low.startswith(("proxy-", "tasker-")):
-        raise ValueError(f"may not hold {name}: the tasker sets it itself; leave it out")
-    lines = given if isinstance(given, list | tuple) else [given]
-    for line in lines:
+        raise ValueError(f"may not hold {shown}: the tasker sets it itself; leave it out")
+    pairs = []
+    for line in given if isinstance(given, list | tuple) else [given]:
         if not isinstance(line, str):
-            raise ValueError(f"{name} must be a string or a list of strings")
+            raise ValueError(f"{shown} must be a string or a list of strings")
         if odd := _NOT_IN_A_HEADER.search(line):
-            raise ValueError(f"{name} holds {odd[0]!r}; a header is one line without control characters")
-    return [(name, line.strip(" \t")) for line in lines]
+            raise ValueError(f"{shown} holds {odd[0]!r}; a header is one line without control characters")
+        pairs.append((name, line.strip(" \t")))
+    return pairs
 
 
 def body(value: object) -> bytes:

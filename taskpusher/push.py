@@ -144,7 +144,7 @@ def _read(fields: Mapping[str, object]) -> dict[str, Any]:
 
 def _body(given: dict[str, Any], defaults: Defaults) -> bytes | None:
     """Takes the body out of the fields."""
-    if given.get("body") is not None and "body_base64" in given:
+    if given.get("body") and "body_base64" in given:
         raise InvalidField("body_base64", "stands beside body; send one of the two")
     body: bytes | None = given.pop("body_base64", None)
     body = given.pop("body", None) if body is None else body

@@ -74,7 +74,7 @@ def _host(text: str) -> str:
         try:
             return f"[{IPv6Address(text[1:-1])}]" if "%" not in text else _refuse_zone()
         except AddressValueError as error:
-            raise ValueError(f"has no valid IPv6 address as host: {error}") from None
+            raise ValueError(f"has no valid IPv6 address as host: {str(error)[:100]}") from None
     host = text.lower() if text.isascii() else _idna(text)
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):

@@ -45,6 +45,7 @@ READ: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"headers": {"X-A": "1", "X-B": ["2", " 3\t"]}},
         {"headers": (("X-A", "1"), ("X-B", "2"), ("X-B", "3"))},
     ),
+    ({"headers": []}, {"headers": ()}),
     ({"headers": {"Host": "other.example"}}, {"headers": (("Host", "other.example"),)}),
     ({"headers": {"X-A": "tab\tü日"}}, {"headers": (("X-A", "tab\tü日"),)}),
     ({"queue": "mail"}, {"queue": "mail"}),

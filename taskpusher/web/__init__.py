@@ -59,10 +59,10 @@ class App:
 
         try:
             await self._answer(scope, receive, sender)
-        except (StoreBroken, ClientDisconnect) as error:
-            # After StoreBroken nobody knows whether it is kept: no answer may say either.
-            if isinstance(error, StoreBroken):
-                raise
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
+        except StoreBroken:
+            raise  # nobody knows whether it is kept: no answer of ours may say either
         except Exception as error:
             if started:
                 raise

@@ -150,7 +150,8 @@ class Api:
         if fields.get("paused") is not None:
             paused = _checked("paused", truth, fields["paused"])
         if "concurrency" in fields:
-            concurrency = _checked("concurrency", _concurrency, fields["concurrency"] or 0)
+            given = fields["concurrency"]
+            concurrency = 0 if given is None else _checked("concurrency", _concurrency, given)
         return Json(views.queue(await self._pusher.set_queue(name, paused=paused, concurrency=concurrency)))
 
     async def stats(self, request: Request) -> Response:

@@ -42,7 +42,7 @@ class Intake:
         header = headers.get(b"content-type", b"")
         media = content_type(header)
         accept = headers.get(b"accept", b"")
-        bare = b"text/plain" in accept and wants_text(accept.decode("latin-1"))
+        bare = b"text/" in accept and wants_text(accept.decode("latin-1"))
         if (items := _batch(media, body)) is not None:
             await self._push_many(items, send, bare)
             return

@@ -74,9 +74,7 @@ def problem(error: Exception) -> Problem:
         if isinstance(error, kind):
             return _of(error, status, title)
     log.error("a request failed unexpectedly", exc_info=error)
-    return Problem(
-        500, "An error of the tasker", "it may not have been done; the tasker's log says more"
-    )
+    return Problem(500, "An error of the tasker", "it may not have been done; the tasker's log says more")
 
 
 async def refuse(send: Send, error: Exception) -> None:

@@ -34,7 +34,7 @@ def brief(job: Job, masked: bool) -> dict[str, Any]:
         "expires_at": time(job.expires_ms),
         "started_at": time(job.started_ms),
         "finished_at": time(job.finished_ms),
-        "duration": job.duration if ran else None,
+        "duration": round(job.duration, 6) if ran else None,
         "attempt": job.attempt,
         "failures": job.failures,
         "max_attempts": job.max_attempts,
@@ -152,7 +152,7 @@ def _text(result: Result) -> tuple[str, str]:
 def _attempt(record: AttemptRecord) -> dict[str, Any]:
     return {
         "started_at": time(record.started_ms),
-        "duration": record.duration,
+        "duration": round(record.duration, 6),
         "status": record.status or None,
         "error": _error(record.error),
     }
