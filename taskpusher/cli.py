@@ -92,7 +92,7 @@ tasker = click.Group(
     add_help_option=False,
     subcommand_metavar="",
     help="Keep jobs on disk and call their URLs.",
-    epilog="Every option has an environment variable TASKER_… and a key in the file of --config.",
+    epilog="Every option has an environment variable TASKER_… and a key in a TOML file.",
 )
 
 
@@ -107,6 +107,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return int(tasker.main(arguments, "tasker", standalone_mode=False) or 0)
     except click.ClickException as error:
         return _failed(USAGE, f"{error.format_message().rstrip('.')}; tasker --help lists the options")
+    except click.Abort:  # Ctrl-C before serving began: stopped as asked
+        return 0
     except InvalidField as error:
         return _failed(USAGE, str(error))
     except (StoreLocked, StoreUnreadable) as error:

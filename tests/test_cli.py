@@ -189,6 +189,14 @@ def test_the_help_does_not_load_what_serving_needs() -> None:
         assert f"'{heavy}'" not in done.stdout
 
 
+def test_a_reader_that_has_seen_enough_of_the_help_costs_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*COMMAND, "-h"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.stderr == ""
+
+
 def test_long_options_work_with_one_dash_too(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(cli, "serve", lambda settings: seen.append(settings) or 0)
@@ -327,7 +335,7 @@ def test_an_unknown_host_is_exit_4(tmp_path: Path) -> None:
 # ---- stopping -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_idle_tasker_ends_at_once_with_exit_0(start: Callable[..., Tasker], number: int) -> None:
     tasker = start("--store=memory:")
     began = time.monotonic()
@@ -412,6 +420,9 @@ def test_a_drain_first_runs_all_that_is_due(start: Callable[..., Tasker], target
         tasker.push(f"{target.url}/{number}")
     until(lambda: target.called == ["/0"])
     tasker.tell_and_see()
+    until(lambda: tasker.ask("GET", "/readyz")[0] == 503)
+    stopped_in = time.time_ns() // 1_000_000
+    until(lambda: time.time_ns() // 1_000_000 > stopped_in)  # what is due in that millisecond still runs
     later = tasker.push(f"{target.url}/later")
     target.may_answer.set()
     assert tasker.end() == 0

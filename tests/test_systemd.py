@@ -10,11 +10,6 @@ import pytest
 from taskpusher.systemd import Notifier, inherited_sockets
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def manager(address: str) -> socket.socket:
     """The end that systemd has of NOTIFY_SOCKET."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

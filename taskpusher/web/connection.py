@@ -233,6 +233,8 @@ class Protocol(HttpToolsProtocol):
             self._watch(self.state.lingering)
 
     def too_slow(self) -> None:
+        if self.transport.is_closing():
+            return
         if self.phase == BODY and self.flow.read_paused:
             self._watch(self.state.bodies)  # it is the app that does not read
         elif self.phase == IDLE or (self.phase == HEAD and not self._head_bytes):
