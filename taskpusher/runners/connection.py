@@ -5,7 +5,7 @@ from collections.abc import Callable
 from math import inf
 from typing import cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from .call import Answer, Call, CallFailed, Unknown
 
@@ -15,6 +15,8 @@ ONE_WRITE = 65536  # a body up to here goes out in one write with its headers
 STALE_WITHIN = 1.0  # seconds: how soon a server's close crosses a request sent on an idle connection
 
 Key = tuple[str, str, int]  # scheme, host, port
+
+_NO_CALL = Call("", "", "", 0, "", b"")
 
 
 class Stale(Unknown):
@@ -92,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._headers_of = b""  # what the decoded headers are of: most answers bring the same again
         self._headers: tuple[tuple[str, str], ...] = ()
+        self._call = _NO_CALL
         self._waiter: asyncio.Future[Answer | CallFailed] | None = None
         self._rest: memoryview | None = None  # of the request body, still to be written
         self._paused = False
@@ -145,6 +148,7 @@ class Connection(asyncio.Protocol):
 
     def _end(self, outcome: Answer | CallFailed) -> None:
         self.ticket = 0
+        self._call, self._body, self._rest = _NO_CALL, b"", None  # an idle connection holds no bodies
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():  # done: its caller was cancelled
             waiter.set_result(outcome)
@@ -156,7 +160,6 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, keep: bool, truncated: bool = False) -> None:
         self.keep = keep and not self._unsent()
-        self._rest = None
         self._end(Answer(self._status, self._decoded(), bytes(self._body), truncated))
         if not self.keep:
             self.abort()
@@ -194,6 +197,9 @@ class Connection(asyncio.Protocol):
         except HttpParserUpgrade:
             self._fail(Unknown("answered 101 Switching Protocols, which was not asked for"))
         except HttpParserError as error:
+            if isinstance(error, HttpParserCallbackError) and not isinstance(error.__context__, _Stop):
+                self._fail(Unknown("a fault of the tasker's own while it read the answer; its log has more"))
+                raise  # for the loop's exception handler
             if self._waiter is None:  # the answer was whole; what followed it is not ours
                 self.keep = False
                 self.abort()
@@ -216,6 +222,8 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None:
             self._lost(exc)
         self._on_lost(self)
+        if hasattr(self, "_parser"):  # it holds our methods: a cycle, which only the collector would free
+            del self._parser
 
     def pause_writing(self) -> None:
         self._paused = True

@@ -44,7 +44,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # in a header value; a tab may stand there
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _USERINFO = re.compile(r"//[^/?#]*@")
-_AUTHORITY = re.compile(r"(https?)://(?:([^/?#]*)@)?(\[[0-9A-Fa-f:.%]+\]|[^/?#:@\[\]]+)(?::(\d{1,5}))?")
+_AUTHORITY = re.compile(r"(https?)://(?:([^/?#]*)@)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -140,8 +140,9 @@ class HttpRunner:
         scheme, userinfo, host, port = match.groups()
         default = "443" if scheme == "https" else "80"
         own = [(name, value) for name, value in headers if _may_set(name)]
-        if bad := next((name for name, value in own if not sendable(name, value)), None):
-            raise BadTarget(f"the job's header {bad!r} can't be sent")
+        for name, value in own:
+            if not sendable(name, value):
+                raise BadTarget(f"the job's header {name!r} can't be sent")
         names = {name.lower() for name, _ in own}
         authority = host if port in (None, default) else f"{host}:{port}"
         before = [("Host", next((value for name, value in own if name.lower() == "host"), authority))]

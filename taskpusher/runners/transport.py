@@ -176,9 +176,9 @@ class Http11Transport:
             if connection is None:
                 connection = await self._connect(call, deadline, loop)
             self._ticket = ticket = self._ticket + 1
-            waiter = connection.send(call, ticket)
-            self._deadlines.add(deadline, connection, loop)
             try:
+                waiter = connection.send(call, ticket)
+                self._deadlines.add(deadline, connection, loop)
                 outcome = await waiter
             except BaseException:  # cancelled: the answer, if one comes, belongs to nobody
                 connection.cut("canceled")
@@ -221,6 +221,7 @@ class Http11Transport:
         connection = await self._connector.connect(call, deadline, make)
         if self._closed:
             connection.abort()
+            raise NotSent("the tasker is stopping")
         if connection.closed:
             raise NotSent(f"{call.host} closed the connection before the request was sent")
         self._open.add(connection)
