@@ -108,7 +108,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     error: JobError | None = None
 
 
-class Job(msgspec.Struct, frozen=True, array_like=True, kw_only=True, omit_defaults=False):
+class Job(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One piece of work. Times are milliseconds since 1970 UTC, 0 = none; durations are seconds.
 
     The stored record is these fields in this order behind a version byte. New fields go to the end and have
@@ -169,7 +169,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True, kw_only=True, omit_defau
     revision: int = 0
 
 
-class Held(msgspec.Struct, frozen=True):
+class Held(msgspec.Struct, frozen=True, gc=False):
     """A claimed job in the hands of a worker, with its request body."""
 
     job: Job
@@ -405,6 +405,6 @@ def from_record(record: bytes) -> Job:
             f"a job is stored in format {record[0] if record else 'none'}, not {RECORD_VERSION}"
         )
     try:
-        return _decoder.decode(memoryview(record)[1:])
+        return _decoder.decode(record[1:])
     except msgspec.MsgspecError as error:
         raise StoreUnreadable(f"a stored job can't be read: {error}") from error

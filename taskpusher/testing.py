@@ -446,6 +446,17 @@ class StoreContract:
             await refused(UnknownJob, store.write(Edit(edited(a_job()))))
             await refused(UnknownJob, store.write(Remove(new_uid(NOW), 0)))
 
+    async def test_an_edit_that_does_not_move_a_job_leaves_it_in_its_place(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            jobs = await self.pushed(store, *(a_job(due_ms=due) for due in (NOW, NOW, NOW + 50, NOW + 50)))
+            for title in ("one", "two"):
+                for number, job in enumerate(jobs):
+                    jobs[number] = edited(job, title=title)
+                    await store.write(Edit(jobs[number]))
+                assert await self.claimed(store, 1, NOW - 1) == []
+            ran = await self.claimed(store, 9) + await self.claimed(store, 9, NOW + 50)
+            assert [job.uid for job in ran] == [job.uid for job in jobs]
+
     async def test_edits_move_a_job_in_the_order(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             a, b, c = await self.pushed(store, a_job(), a_job(), a_job(due_ms=NOW + 100))

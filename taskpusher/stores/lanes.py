@@ -14,22 +14,36 @@ from .base import QueueRule
 
 Lane = tuple[str, str]  # queue, limit key or ""
 Head = tuple[int, int, bytes]  # due_ms, seq, uid
-Entry = tuple[int, int, int, bytes, Lane]  # priority, due_ms, seq, uid, lane: the order within a queue
+Taken = tuple[Lane, int, Head]  # where the job waits: lane, priority, head
+
+
+class _Row:
+    """The jobs of one priority of one lane, known by the first of them."""
+
+    __slots__ = ("head", "lane", "offered", "priority", "queue")
+
+    def __init__(self, lane: Lane, priority: int, queue: "_Queue") -> None:
+        self.lane, self.priority, self.queue = lane, priority, queue
+        self.head: Head | None = None
+        self.offered: Head | None = None  # the head under which a heap holds it: that very object
+        queue.rows += 1
 
 
 class _Queue:
     """What one queue may run."""
 
-    __slots__ = ("in_turn", "ready", "rule", "running")
+    __slots__ = ("in_turn", "ready", "rows", "rule", "running")
 
     def __init__(self, name: str) -> None:
         self.rule = QueueRule(name)
         self.running = 0
-        self.ready: list[Entry] = []  # heap of heads that are due; stale ones are dropped when they surface
+        self.rows = 0  # how many _Rows are its
+        self.ready: list[tuple[int, Head, int, _Row]] = []  # heap of the heads that are due, by priority
         self.in_turn = False
 
     def may_run(self) -> bool:
-        return not self.rule.paused and (not self.rule.concurrency or self.running < self.rule.concurrency)
+        rule = self.rule
+        return not rule.paused and (not rule.concurrency or self.running < rule.concurrency)
 
 
 class Lanes:
@@ -37,11 +51,11 @@ class Lanes:
 
     def __init__(self, peek: Callable[[Lane, int], Head | None]) -> None:
         self._peek = peek
-        self._heads: dict[Lane, dict[int, Head]] = {}
+        self._rows: dict[Lane, dict[int, _Row]] = {}
         self._queues: dict[str, _Queue] = {}
         self._turns: deque[_Queue] = deque()  # the queues that have a job due and may run it
-        self._later: list[tuple[int, int, Entry]] = []  # heap: due_ms, seq, the entry
-        self._offered: set[Entry] = set()  # what the heaps hold, so that nothing is in them twice
+        self._later: list[tuple[Head, int, _Row]] = []  # heap of the heads that are not due yet
+        self._offers = 0  # numbers what goes into the heaps: an old head may equal a new one
         self._now = 0
         self._running: Counter[str] = Counter()  # by limit key
         self._full: set[str] = set()  # the limit keys at their cap
@@ -52,32 +66,37 @@ class Lanes:
 
     def added(self, lane: Lane, priority: int, head: Head) -> None:
         """A job waits in `lane` now."""
-        heads = self._heads.get(lane)
-        if heads is None:
-            heads = self._heads[lane] = {}
+        rows = self._rows.get(lane)
+        if rows is None:
+            rows = self._rows[lane] = {}
             if lane[1]:
                 self._lanes_of.setdefault(lane[1], set()).add(lane)
-        first = heads.get(priority)
-        if first is None or head < first:
-            heads[priority] = head
-            self._offer(lane, priority, head)
+        row = rows.get(priority)
+        if row is None:
+            row = rows[priority] = _Row(lane, priority, self._queue(lane[0]))
+        if row.head is None or head < row.head:
+            row.head = head
+            self._offer(row)
 
     def removed(self, lane: Lane, priority: int, head: Head) -> None:
         """A job does not wait in `lane` any more."""
-        heads = self._heads[lane]
-        if heads.get(priority) != head:
+        row = self._rows[lane][priority]
+        if row.head != head:
             return
-        following = self._peek(lane, priority)
-        if following is not None:
-            heads[priority] = following
-            self._offer(lane, priority, following)
-            return
-        del heads[priority]
-        if not heads:
-            self._drop(lane)
+        row.head = self._peek(lane, priority)
+        if row.head is None:
+            self._drop(row)
+        else:
+            self._offer(row)
 
-    def _drop(self, lane: Lane) -> None:
-        del self._heads[lane]
+    def _drop(self, row: _Row) -> None:
+        lane = row.lane
+        rows = self._rows[lane]
+        del rows[row.priority]
+        row.queue.rows -= 1
+        if rows:
+            return
+        del self._rows[lane]
         if lane[1]:
             lanes = self._lanes_of[lane[1]]
             lanes.discard(lane)
@@ -86,82 +105,86 @@ class Lanes:
             self._emptied.append(lane)
         self._forget(lane[0])
 
-    def _offer(self, lane: Lane, priority: int, head: Head) -> None:
-        entry = (priority, *head, lane)
-        if lane[1] in self._full or entry in self._offered:
+    def _offer(self, row: _Row) -> None:
+        """Let the row's head take part, unless it does already or its limit key is at the cap."""
+        head = row.head
+        if head is None or row.offered is head or row.lane[1] in self._full:
             return
-        self._offered.add(entry)
+        row.offered = head
         if head[0] <= self._now:
-            self._make_ready(entry)
+            self._make_ready(row, head)
         else:
-            heappush(self._later, (head[0], head[1], entry))
+            self._offers += 1
+            heappush(self._later, (head, self._offers, row))
 
-    def _make_ready(self, entry: Entry) -> None:
-        queue = self._queue(entry[4][0])
-        heappush(queue.ready, entry)
-        self._take_turn(queue)
+    def _make_ready(self, row: _Row, head: Head) -> None:
+        queue = row.queue
+        self._offers += 1
+        heappush(queue.ready, (row.priority, head, self._offers, row))
+        if not queue.in_turn:
+            self._take_turn(queue)
 
     def _take_turn(self, queue: _Queue) -> None:
         if not queue.in_turn and queue.ready and queue.may_run():
             queue.in_turn = True
             self._turns.append(queue)
 
-    def _valid(self, entry: Entry) -> bool:
-        lane = entry[4]
-        if lane[1] in self._full:
-            return False
-        heads = self._heads.get(lane)
-        return heads is not None and heads.get(entry[0]) == entry[1:4]
+    def _surfaced(self, row: _Row, head: Head) -> bool:
+        """A heap has given it up: whether it is still the row's head, and may run."""
+        if row.offered is head:
+            row.offered = None
+        return row.head is head and row.lane[1] not in self._full
 
     # ---- the next one -----------------------------------------------------------------------------
 
-    def take(self, now: int) -> Entry | None:
+    def take(self, now: int) -> Taken | None:
         """The job that runs next: the caller must claim it, move it or settle it, and say so by `removed`."""
-        self._promote(now)
-        while self._turns:
-            queue = self._turns[0]
-            entry = self._first_of(queue) if queue.may_run() else None
-            if entry is not None:
-                self._turns.rotate(-1)
-                return entry
-            self._turns.popleft()
+        self._now = now
+        if self._later and self._later[0][0][0] <= now:
+            self._promote(now)
+        turns = self._turns
+        while turns:
+            queue = turns[0]
+            taken = self._first_of(queue) if queue.may_run() else None
+            if taken is not None:
+                turns.rotate(-1)
+                return taken
+            turns.popleft()
             queue.in_turn = False
         return None
 
-    def _first_of(self, queue: _Queue) -> Entry | None:
-        while queue.ready:
-            entry = heappop(queue.ready)
-            self._offered.discard(entry)
-            if self._valid(entry):
-                return entry
+    def _first_of(self, queue: _Queue) -> Taken | None:
+        ready = queue.ready
+        while ready:
+            priority, head, _, row = heappop(ready)
+            if self._surfaced(row, head):
+                return row.lane, priority, head
         return None
 
     def _promote(self, now: int) -> None:
-        self._now = now
         later = self._later
-        while later and later[0][0] <= now:
-            entry = heappop(later)[2]
-            if self._valid(entry):
-                self._make_ready(entry)
-            else:
-                self._offered.discard(entry)
+        while later and later[0][0][0] <= now:
+            head, _, row = heappop(later)
+            if self._surfaced(row, head):
+                row.offered = head
+                self._make_ready(row, head)
 
     def next_due(self) -> int | None:
         """The earliest moment at which a job that may run becomes due."""
         later = self._later
         while later:
-            due, _, entry = later[0]
-            if self._valid(entry):
-                return due
+            head, _, row = later[0]
+            if row.head is head and row.lane[1] not in self._full:
+                return head[0]
             heappop(later)
-            self._offered.discard(entry)
+            self._surfaced(row, head)
         return None
 
     def gone(self) -> list[Lane]:
         """The lanes of limit keys that were left without jobs since the last call."""
         if not self._emptied:
             return []
-        gone = [lane for lane in self._emptied if lane not in self._heads]
+        gone = [lane for lane in self._emptied if lane not in self._rows]
         self._emptied.clear()
         return gone
 
@@ -186,8 +209,10 @@ class Lanes:
         """It runs no longer: its queue and its limit keys have room again."""
         queue = self._queue(queue_name)
         queue.running -= 1
-        self._take_turn(queue)
-        self._forget(queue_name)
+        if queue.ready:
+            self._take_turn(queue)
+        elif not queue.running:
+            self._forget(queue_name)
         for key, cap in caps:
             self._running[key] -= 1
             if self._running[key] < cap and key in self._full:
@@ -198,8 +223,8 @@ class Lanes:
 
     def _reopen(self, key: str) -> None:
         for lane in self._lanes_of.get(key, ()):
-            for priority, head in self._heads[lane].items():
-                self._offer(lane, priority, head)
+            for row in self._rows[lane].values():
+                self._offer(row)
 
     # ---- rules ------------------------------------------------------------------------------------
 
@@ -222,7 +247,7 @@ class Lanes:
         if (
             queue is not None
             and not (queue.running or queue.ready or queue.in_turn)
+            and not queue.rows
             and queue.rule == QueueRule(name)
-            and (name, "") not in self._heads
         ):
             del self._queues[name]

@@ -213,8 +213,8 @@ class MemoryStore:
     def claim(self, limit: int, now: int) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = asyncio.get_running_loop().create_future()
         held: list[Held] = []
-        while len(held) < limit and (entry := self._lanes.take(now)) is not None:
-            row = self._rows[entry[3].decode()]
+        while len(held) < limit and (taken := self._lanes.take(now)) is not None:
+            row = self._rows[taken[2][2].decode()]
             job = self._next_state(row.job, now)
             self._keep(job.uid, replace(row, job=job))
             if job.state is State.RUNNING:

@@ -24,13 +24,13 @@ from msgspec.structs import replace
 from ..errors import ClaimLost, KeyTaken, StaleEdit, StoreUnreadable, UidTaken, UnknownJob
 from ..job import FINISHED, LIVE, Held, Job, State, claimed, expired, from_record, to_record
 from .base import Add, Caps, Change, Claimed, Edit, QueueRule, Remove, Settle, Written
-from .lanes import Entry, Head, Lane, Lanes
+from .lanes import Head, Lane, Lanes, Taken
 from .numbers import LaneNumbers, short_hash
 
 logger = logging.getLogger("taskpusher")
 
 Txn = Any  # lmdb.Transaction: the library has no types
-Moved = tuple[Job | None, Job | None]  # a job before and after a change
+Moved = tuple[Job | None, Job | None, bytes]  # a job before and after a change, and its key
 
 TABLES = (
     "jobs", "bodies", "results", "attempts", "rules", "meta",
@@ -144,8 +144,8 @@ class Tables:
             written = [self._apply(changes[0], moved)]
         else:
             written = self._write_several(changes, moved)
-        for before, after in moved:
-            self._moved(before, after)
+        for before, after, uid in moved:
+            self._moved(before, after, uid)
         for change in changes:
             if isinstance(change, QueueRule):
                 self.lanes.ruled(change)
@@ -194,7 +194,7 @@ class Tables:
         self._replace(uid, None, job)
         if change.body:
             self._txn.put(uid, change.body, db=self._db["bodies"])
-        moved.append((None, job))
+        moved.append((None, job, uid))
         return Written(job)
 
     def _settle(self, change: Settle, moved: list[Moved]) -> Written:
@@ -211,7 +211,7 @@ class Tables:
         self._note_attempt(uid, change)
         if result is not None:
             self._txn.put(uid, result, db=self._db["results"])
-        moved.append((before, job))
+        moved.append((before, job, uid))
         return Written(job)
 
     def _edit(self, change: Edit, moved: list[Moved]) -> Written:
@@ -225,7 +225,7 @@ class Tables:
             else:
                 self._txn.delete(uid, db=self._db["bodies"])
         self._note_attempt(uid, change)
-        moved.append((before, job))
+        moved.append((before, job, uid))
         return Written(job)
 
     def _remove(self, change: Remove, moved: list[Moved]) -> Written:
@@ -236,7 +236,7 @@ class Tables:
             self._txn.delete(uid, db=self._db[table])
         for number in range(max(1, before.attempt - ATTEMPTS_KEPT + 1), before.attempt + 1):
             self._txn.delete(uid + pack(">I", number), db=self._db["attempts"])
-        moved.append((before, None))
+        moved.append((before, None, uid))
         return Written(None)
 
     def _unchanged(self, uid: bytes, name: str, revision: int) -> Job:
@@ -265,19 +265,19 @@ class Tables:
         while len(held) < limit:
             if held_back >= MOST_HELD_BACK:
                 return Claimed(held, now), True
-            entry = self.lanes.take(now)
-            if entry is None:
+            taken = self.lanes.take(now)
+            if taken is None:
                 return Claimed(held, self.lanes.next_due()), False
-            one = self._claim_one(entry, now)
+            one = self._claim_one(taken, now)
             if one is None:
                 held_back += 1
             else:
                 held.append(one)
         return Claimed(held, None), False
 
-    def _claim_one(self, entry: Entry, now: int) -> Held | None:
-        uid = entry[3]
-        job = self._waiting(entry)
+    def _claim_one(self, taken: Taken, now: int) -> Held | None:
+        uid = taken[2][2]
+        job = self._waiting(taken)
         if job is None:
             return None
         if job.expires_ms and job.expires_ms <= now:
@@ -288,14 +288,15 @@ class Tables:
             self._last_claim += 1
             after = claimed(job, self._last_claim, self._owner, now)
         self._replace(uid, job, after)
-        self._moved(job, after)
+        self._moved(job, after, uid)
         if after.state is not State.RUNNING:
             return None
         return Held(after, self._txn.get(uid, b"", db=self._db["bodies"]) if job.body_size else b"")
 
-    def _waiting(self, entry: Entry) -> Job | None:
-        """The job of that entry. One that can't be read is left out, so that the others go on."""
-        priority, due, seq, uid, lane = entry
+    def _waiting(self, taken: Taken) -> Job | None:
+        """The job at that head. One that can't be read is left out, so that the others go on."""
+        lane, priority, head = taken
+        due, seq, uid = head
         try:
             job = self._job(uid)
         except StoreUnreadable as error:
@@ -305,7 +306,7 @@ class Tables:
             key = self._numbers.key(self._txn, lane) + pack(">BQQ", priority, due, seq)
             self._txn.delete(key, db=self._ready)
             self._txn.delete(pack(">QQ", due, seq), db=self._due)
-            self.lanes.removed(lane, priority, (due, seq, uid))
+            self.lanes.removed(lane, priority, head)
         return job
 
     # ---- the record and its indexes ---------------------------------------------------------------
@@ -357,7 +358,7 @@ class Tables:
             rows.append((self._db["expires"], pack(">QQ", job.expires_ms, job.seq), uid))
         return rows
 
-    def _moved(self, before: Job | None, after: Job | None) -> None:
+    def _moved(self, before: Job | None, after: Job | None, uid: bytes) -> None:
         """Tell memory what the tables hold now."""
         if before is not None and after is not None and before.state is after.state is State.RUNNING:
             self._running[after.uid] = after
@@ -365,7 +366,7 @@ class Tables:
         if before is not None:
             self._count(before, -1)
             if before.state is State.WAITING:
-                head = (before.due_ms, before.seq, uid_key(before.uid))
+                head = (before.due_ms, before.seq, uid)
                 self.lanes.removed((before.queue, before.blocked_by), before.priority, head)
             elif before.state is State.RUNNING:
                 del self._running[before.uid]
@@ -373,7 +374,7 @@ class Tables:
         if after is not None:
             self._count(after, 1)
             if after.state is State.WAITING:
-                head = (after.due_ms, after.seq, uid_key(after.uid))
+                head = (after.due_ms, after.seq, uid)
                 self.lanes.added((after.queue, after.blocked_by), after.priority, head)
             elif after.state is State.RUNNING:
                 self._running[after.uid] = after
