@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 log = getLogger(logs.NAME)
 
 FAILED, USAGE, NO_STORE, NO_ADDRESS = 1, 2, 3, 4
+LAST_REQUESTS = 0.5  # seconds for requests that are half sent when the work has ended
 
 
-class CannotListen(Exception):  # noqa: N818 - named like those of errors.py
+class CannotListen(Exception):
     """The address can't be had; the message says why and what to do."""
 
 
@@ -194,7 +195,7 @@ async def _stop(settings: Settings, pusher: "TaskPusher", server: "Server", stop
         hurry()
     log.info("stopping", extra={"on_stop": settings.on_stop, "grace": settings.grace})
     await pusher.stop(drain=settings.on_stop == "drain", grace=settings.grace)
-    await server.stop(0.0 if stop.count > 1 else 2.0)
+    await server.stop(0.0 if stop.count > 1 else LAST_REQUESTS)
     await pusher.close()
     log.info("stopped")
 

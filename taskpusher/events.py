@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from .job import Job, State
+from .job import Job
 
 logger = logging.getLogger("taskpusher")
 
@@ -22,12 +22,20 @@ class Events:
         return lambda: self._listeners.remove(listener)
 
     def moved(self, job: Job) -> None:
+        """A person moved the job, or pushed it."""
         for listener in self._listeners:
             listener(job)
-        if job.error is not None and job.state in (State.ERROR, State.WAITING) and job.attempt:
-            logger.info("job failed", extra=_facts(job))
-        elif logger.isEnabledFor(logging.DEBUG):
+        if logger.isEnabledFor(logging.DEBUG):
             logger.debug("job %s", job.state.value, extra=_facts(job))
+
+    def settled(self, job: Job) -> None:
+        """The tasker settled the job: a failure is worth a line."""
+        if job.error is None:
+            self.moved(job)
+            return
+        for listener in self._listeners:
+            listener(job)
+        logger.info("job failed", extra=_facts(job))
 
 
 def _facts(job: Job) -> dict[str, object]:

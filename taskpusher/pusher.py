@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from types import TracebackType
 from typing import Any
@@ -11,10 +11,11 @@ import msgspec
 
 from .attempt import cut_record, settle
 from .clock import Clock, SystemClock
-from .errors import ClaimLost, StaleEdit, UnknownJob
+from .errors import ClaimLost, StaleEdit, StoreFull, UnknownJob
 from .events import Events
 from .history import History
 from .job import (
+    Action,
     Job,
     State,
     canceled,
@@ -25,7 +26,6 @@ from .job import (
     resumed,
     retried,
 )
-from .job import Action as Action
 from .pulse import Pulse
 from .push import Defaults, changes, copied, new_job
 from .queues import caps
@@ -47,6 +47,8 @@ from .upkeep import Upkeep
 from .worker import Workers
 
 DAY = 86400.0  # seconds
+LAST_WRITES = 5.0  # seconds that a stop waits for its last writes
+DRAIN_LOOK = 0.05  # seconds between two looks at what a drain has left
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -97,7 +99,7 @@ class TaskPusher:
         self.ready = False
         self._caps = caps(per_host)
         self._concurrency = concurrency
-        self._random = random or Random()
+        self._random = random or Random()  # noqa: S311 - jitter is no secret
         self._rules: dict[str, QueueRule] = {}
         self._keep = {
             State.COMPLETED: round(keep * 1000),
@@ -131,13 +133,14 @@ class TaskPusher:
         """Jobs that a dead run of this node held go back to their place, no failure charged."""
         outcome = Released("the tasker ended while the job was running", crashed=True)
         now = self.clock.now()
-        for job in await self.store.orphans():
-            change = settle(job, outcome, now, 0.0, self._random)
+        changes = [settle(job, outcome, now, 0.0, self._random) for job in await self.store.orphans()]
+        writes = [self.store.write(change) for change in changes]  # each for itself, one commit
+        for change, writing in zip(changes, writes, strict=True):
             try:
-                await self.store.write(change)
+                await writing
             except ClaimLost:
                 continue
-            self.events.moved(change.job)
+            self.events.settled(change.job)
 
     async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
         """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for
@@ -145,22 +148,39 @@ class TaskPusher:
         self.ready = False
         feed = self._workers.feed
         if drain:
-            feed.drain(self.clock.now())
-            await self._unless_hurried(feed.closed.wait())
+            now = self.clock.now()
+            feed.drain(now)
+            await self._unless_hurried(self._all_claimed(now))
         feed.close()
         await self._unless_hurried(self._workers.ended(), grace)
-        await self._workers.release_all("the tasker stopped while the job was running")
-        await self._workers.ended()
+        # on a full disk nothing can be released: the next start does it
+        await self._at_most(
+            LAST_WRITES, self._workers.release_all("the tasker stopped while the job was running")
+        )
+        await self._at_most(LAST_WRITES, self._workers.ended())
         await self._upkeep.stop()
         self._pulse.stop()
 
-    async def _unless_hurried(self, waiting: Any, timeout: float | None = None) -> None:
+    async def _all_claimed(self, due: int) -> None:
+        """Until every job that was due then has been claimed, but for those of paused queues."""
+        feed = self._workers.feed
+        while not feed.closed.is_set() and _any_due(await self.store.queues(), due):
+            await asyncio.sleep(DRAIN_LOOK)
+        await feed.settled()
+
+    async def _unless_hurried(self, waiting: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
         """Wait for it, for the timeout in seconds, or for `hurry`, whatever comes first."""
-        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._hurry.wait())]
+        tasks = [asyncio.create_task(waiting), asyncio.create_task(self._hurry.wait())]
         await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+    async def _at_most(self, timeout: float, waiting: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(waiting)
+        await asyncio.wait([task], timeout=timeout)
+        task.cancel()
+        await asyncio.wait([task])
 
     def hurry(self) -> None:
         """End a `stop` that is under way at once."""
@@ -205,7 +225,11 @@ class TaskPusher:
         self._pulse.touch()
         writing = self.store.write(*adds)
         self._workers.feed.wake()  # a free worker's claim rides in the same commit
-        written = await writing
+        try:
+            written = await writing
+        except StoreFull:
+            self._upkeep.expect(self.clock.now())  # finished jobs may make room
+            raise
         for add, one in zip(adds, written, strict=True):
             if one.existing or one.job is None:
                 continue
@@ -351,5 +375,11 @@ class TaskPusher:
         self._workers.feed.wake()
         await writing
         self._rules[name] = rule
+        if rule == QueueRule(name):
+            del self._rules[name]
         found = {figures.rule.name: figures for figures in await self.store.queues()}
         return found.get(name, QueueFigures(rule, 0, 0, 0, None))
+
+
+def _any_due(queues: Sequence[QueueFigures], due: int) -> bool:
+    return any(one.oldest_due is not None and one.oldest_due <= due and not one.rule.paused for one in queues)

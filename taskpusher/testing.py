@@ -1,4 +1,4 @@
-"""For tests, ours and yours: the exam every store has to pass, a clock to turn, a runner that follows a script.
+"""For tests, ours and yours: the exam of every store, a clock to turn, a runner that follows a script.
 
     class TestMyStore(StoreContract):
         def make_store(self, path):      # path: a directory that is the test's own
@@ -83,12 +83,13 @@ class ScriptedRunner:
 
 def a_job(**fields: Any) -> Job:
     """A job to a target that does not matter."""
-    given = {"uid": new_uid(NOW), "target": "http://localhost/x", "host": "localhost", "due_ms": NOW}
+    given: dict[str, Any] = {"uid": new_uid(NOW), "target": "http://localhost/x", "host": "localhost"}
+    given |= {"due_ms": NOW}
     return Job(**(given | {"created_ms": NOW} | fields))
 
 
 def settled(job: Job, outcome: Outcome, now: int = NOW) -> Settle:
-    return settle(job, outcome, now, 0.5, Random(1))  # noqa: S311 - tests want the same every time
+    return settle(job, outcome, now, 0.5, Random(1))
 
 
 OK = Success(Result(200, (("content-type", "text/plain"),), b"done"))
@@ -256,7 +257,7 @@ class StoreContract:
 
     async def test_queues_take_turns(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
-            await self.pushed(store, *(a_job(queue="big") for _ in range(6)), a_job(queue="a"), a_job(queue="b"))
+            await self.pushed(store, *(a_job(queue=name) for name in [*["big"] * 6, "a", "b"]))
             queues = [job.queue for job in await self.claimed(store, 8)]
             assert sorted(queues[:3]) == ["a", "b", "big"] and queues[3:] == ["big"] * 5
 
@@ -474,7 +475,7 @@ class StoreContract:
             (held,) = (await store.claim(1, NOW)).jobs
             assert held.body == b""
 
-    async def test_pausing_takes_a_job_out_of_the_order_and_resuming_puts_it_back(self, tmp_path: Path) -> None:
+    async def test_pausing_takes_a_job_out_and_resuming_puts_it_back(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             a, b = await self.pushed(store, a_job(), a_job())
             still = paused(a)
@@ -496,11 +497,12 @@ class StoreContract:
             assert await store.expiring(NOW + 10, 5) == ([], None)
             (anew,) = await store.write(Add(replace(job, state=State.WAITING, claim=0, attempt=0)))
             details = await store.details(job.uid)
-            assert not anew.existing and details is not None and details.attempts == [] and details.body == b""
+            assert not anew.existing
+            assert details is not None and details.attempts == [] and details.body == b""
 
     # ---- lists ------------------------------------------------------------------------------------
 
-    async def test_waiting_jobs_are_listed_by_due_time_finished_ones_newest_first(self, tmp_path: Path) -> None:
+    async def test_waiting_jobs_are_listed_by_due_time_finished_newest_first(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             dues = [NOW, NOW - 5, NOW + 5]
             a, b, c = await self.pushed(store, *(a_job(due_ms=due) for due in dues))
@@ -554,10 +556,22 @@ class StoreContract:
 
     async def test_filters_find_what_matches_and_count_it(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
-            fields = {"queue": "q", "kind": "command", "host": "h", "tags": ("x", "y"), "target": "http://h/a?b"}
+            fields = {
+                "queue": "q",
+                "kind": "command",
+                "host": "h",
+                "tags": ("x", "y"),
+                "target": "http://h/a?b",
+            }
             (job,) = await self.pushed(store, a_job(**fields))
             await self.pushed(store, *(a_job() for _ in range(1200)))
-            for name, value in {"queue": "q", "kind": "command", "host": "h", "tag": "y", "url": "http://h/"}.items():
+            for name, value in {
+                "queue": "q",
+                "kind": "command",
+                "host": "h",
+                "tag": "y",
+                "url": "http://h/",
+            }.items():
                 for state in (State.WAITING, None):
                     page = await store.page(Query(state, **{name: value}), None, 100)
                     assert [found.uid for found in page.jobs] == [job.uid], name
@@ -586,11 +600,10 @@ class StoreContract:
             await self.pushed(store, *(a_job(queue=queue) for queue in "aab"))
             for job in await self.claimed(store, 2):
                 await store.write(settled(job, OK))
-            counts = {State.COMPLETED: 2, State.WAITING: 1}
             found = await store.counts()
-            assert {state: sum(n for (s, _), n in found.items() if s is state) for state in State if state} == {
-                state: counts.get(state, 0) for state in State
-            }
+            assert sum(found.values()) == 3
+            assert sum(n for (state, _), n in found.items() if state is State.COMPLETED) == 2
+            assert sum(n for (state, _), n in found.items() if state is State.WAITING) == 1
 
     async def test_queues_tell_depth_and_oldest(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
@@ -604,7 +617,7 @@ class StoreContract:
 
     # ---- owners -----------------------------------------------------------------------------------
 
-    async def test_jobs_of_an_earlier_epoch_are_orphans_and_go_back_to_their_place(self, tmp_path: Path) -> None:
+    async def test_jobs_of_an_earlier_epoch_go_back_to_their_place(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             a, b, c = await self.pushed(store, a_job(), a_job(), a_job())
             held = await self.claimed(store, 2)

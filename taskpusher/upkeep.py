@@ -75,18 +75,17 @@ class Upkeep:
     async def _prune(self) -> int:
         """Forget finished jobs past their keeping; sooner when the disk is full. When to look again."""
         now = self._clock.now()
-        figures = await self._store.figures()
-        if now < self._next_prune and not figures.full:
+        full = (await self._store.figures()).full
+        if now < self._next_prune and not full:
             return self._next_prune
         due = now + min(self._keep.values())
-        for state, keep in self._keep.items():
-            if figures.full:
-                keep //= 2
+        for state, kept in self._keep.items():
+            keep = kept // 2 if full else kept
             following = await self._prune_state(state, now - keep)
             if following is not None:
                 due = min(due, following + keep)
-        pause = FULL_PAUSE if figures.full else min(PRUNE_PAUSE, min(self._keep.values()))
-        self._next_prune = max(due, now + max(pause, 1000)) if not figures.full else now + pause
+        pause = FULL_PAUSE if full else max(1000, min(PRUNE_PAUSE, *self._keep.values()))
+        self._next_prune = now + pause if full else max(due, now + pause)
         return self._next_prune
 
     async def _prune_state(self, state: State, before: int) -> int | None:
@@ -107,4 +106,4 @@ class Upkeep:
         except (StaleEdit, UnknownJob):
             return
         if isinstance(change, Edit):
-            self._events.moved(change.job)
+            self._events.settled(change.job)

@@ -82,11 +82,12 @@ class Workers:
         except asyncio.CancelledError:
             if task not in self._cut:
                 raise
-            task.uncancel()
             return None
         finally:
-            self._cut.discard(task)
             del self.running[held.job.uid]
+            if task in self._cut:
+                self._cut.discard(task)
+                task.uncancel()
 
     async def _settled(self, written: "asyncio.Future[list[Written]]", change: Settle) -> None:
         while True:
@@ -100,7 +101,7 @@ class Workers:
                 written = asyncio.ensure_future(self._store.write(change))
                 continue
             else:
-                self._events.moved(change.job)
+                self._events.settled(change.job)
             return
 
     # ---- cutting ----------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ class Workers:
         except (ClaimLost, StoreError) as error:
             logger.info("could not release a job: %s", error, extra={"uid": held.job.uid})
         else:
-            self._events.moved(change.job)
+            self._events.settled(change.job)
         self.cut(held.job.uid, held.job.claim)
 
     def _give_back(self, held: Held) -> None:

@@ -37,7 +37,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     truncated: bool = False  # there was more than max_response
 
 
-class CallFailed(Exception):  # noqa: N818 - a failure of the target's, not of ours
+class CallFailed(Exception):
     """No whole answer came. The message is a sentence for people: no userinfo, no header values."""
 
     error_class: ErrorClass

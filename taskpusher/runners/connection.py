@@ -23,7 +23,7 @@ class Stale(Unknown):
     """The server closed a reused connection, without an answer: most likely it never read the call."""
 
 
-class _Stop(Exception):  # noqa: N818 - control flow
+class _Stop(Exception):
     """Raised inside a parser callback to stop parsing; the call has failed by then."""
 
 

@@ -34,7 +34,7 @@ STATUSES: dict[type[Exception], tuple[int, str]] = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457 calls it that
+class Problem(Exception):
     """A refusal with its HTTP status; `detail` says what to do instead."""
 
     def __init__(
