@@ -9,7 +9,7 @@ from .errors import StoreError
 from .job import Held
 from .stores.base import Claimed, Store
 
-LONGEST_SLEEP = 86400.0  # seconds; a timer can't hold more than some weeks
+LONGEST_SLEEP = 600.0  # seconds: a timer does not see that the wall clock was set
 
 Give = Callable[[Held], None]
 

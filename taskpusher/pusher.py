@@ -165,7 +165,7 @@ class TaskPusher:
         """Until every job that was due then has been claimed, but for those of paused queues."""
         feed = self._workers.feed
         while not feed.closed.is_set() and _any_due(await self.store.queues(), due):
-            await asyncio.sleep(DRAIN_LOOK)
+            await asyncio.sleep(DRAIN_LOOK)  # noqa: ASYNC110 - a running job's end makes room too
         await feed.settled()
 
     async def _unless_hurried(self, waiting: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
