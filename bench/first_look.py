@@ -69,7 +69,8 @@ def wait_for(port: int) -> None:
 @contextmanager
 def tasker(concurrency: int):
     directory, port = tempfile.mkdtemp(), free_port()
-    command = [sys.executable, "-m", "taskpusher", f"--address=127.0.0.1:{port}", f"--concurrency={concurrency}"]
+    command = [sys.executable, "-m", "taskpusher", f"--address=127.0.0.1:{port}"]
+    command.append(f"--concurrency={concurrency}")
     command += [f"--store=lmdb:{directory}/tasker.db", "--log-level=warning"]
     process = subprocess.Popen(command)
     wait_for(port)
@@ -103,7 +104,7 @@ def drain(jobs: int, concurrency: int, url: str, profile: str | None) -> tuple[f
         pushed = jobs / (time.perf_counter() - begun)
         spy = None
         if profile:
-            spy = subprocess.Popen(["py-spy", "record", "-d", "4", "-r", "200", "-t", "-o", profile, "-p", str(pid)])
+            spy = subprocess.Popen(["py-spy", "record", "-d4", "-r200", "-t", "-o", profile, "-p", str(pid)])
             time.sleep(1)
         used, begun = cpu(pid), time.perf_counter()
         call(f"{base}/queues/default", b'{"paused": false}', method="PUT")
@@ -128,11 +129,13 @@ def add(seconds: int = 4) -> str:
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)
     bad = re.search(r"Non-2xx.*", out)
-    return f"{rate}/s, p50 {_percentile(out, 50)}, p99 {_percentile(out, 99)}{' ' + bad.group(0) if bad else ''}"
+    return (
+        f"{rate}/s, p50 {_percentile(out, 50)}, p99 {_percentile(out, 99)}{' ' + bad.group(0) if bad else ''}"
+    )
 
 
 def _percentile(out: str, which: int) -> str:
-    return re.search(rf"{which}%\s+(\S+)", out).group(1)
+    return re.search(rf"^\s+{which}%\s+(\S+)", out, re.MULTILINE).group(1)
 
 
 async def latency(rate: int = 500, seconds: int = 5) -> str:
@@ -146,7 +149,7 @@ async def latency(rate: int = 500, seconds: int = 5) -> str:
                 number = int(head.split(b" ", 2)[1][1:])
                 waits.append(time.perf_counter() - sent[number])
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -160,7 +163,7 @@ async def latency(rate: int = 500, seconds: int = 5) -> str:
             body = f"url=http%3A%2F%2F127.0.0.1%3A{port}%2F{number}"
             sent[number] = time.perf_counter()
             writer.write(
-                f"POST /add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                "POST /add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
             )
             if number % 50 == 0:
@@ -177,7 +180,9 @@ async def latency(rate: int = 500, seconds: int = 5) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=20000)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[4, 16, 50, 200])
     parser.add_argument("--profile", help="write a py-spy flame graph of the drain")
