@@ -1,4 +1,4 @@
-"""A bare pipeline: LMDB with group commit and httptools, no product around it. What a drain can be at best."""
+"""A bare pipeline: LMDB with group commit and httptools, no product around it: the most a drain can be."""
 
 import asyncio
 import shutil

@@ -169,9 +169,9 @@ def test_a_drain_does_not_wait_for_paused_queues(start: Callable[..., Tasker], t
 
 def test_a_drain_empties_a_queue_at_its_limit(start: Callable[..., Tasker], target: Target) -> None:
     """Free workers that find nothing to claim do not mean that nothing is left."""
-    tasker = start("--concurrency=5", "--on-stop=drain", "--grace=100ms")
+    tasker = start("--concurrency=5", "--on-stop=drain", "--grace=1s")
     assert tasker.ask("PUT", "/queues/narrow", {"concurrency": 1})[0] == 200
-    jobs = tasker.push_many([{"url": f"{target.url}/delay/0.15/{n}", "queue": "narrow"} for n in range(5)])
+    jobs = tasker.push_many([{"url": f"{target.url}/delay/0.3/{n}", "queue": "narrow"} for n in range(6)])
     tasker.tell()
     assert tasker.end() == 0
     assert sum(target.answered.values()) == len(jobs)
