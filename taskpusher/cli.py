@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -99,7 +100,11 @@ tasker = click.Group(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its code."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if threading.active_count() > 1:
+        # A name lookup that hangs can't be ended, and the interpreter would wait for its thread.
+        _exit_now(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -233,9 +238,9 @@ def _give_up(broken: "asyncio.Future[BaseException]") -> None:
         _exit_now()
 
 
-def _exit_now() -> NoReturn:
+def _exit_now(code: int = FAILED) -> NoReturn:
     logs.flush()
-    os._exit(FAILED)
+    os._exit(code)
 
 
 # ---- the parts ----------------------------------------------------------------------------------------

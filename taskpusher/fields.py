@@ -6,12 +6,12 @@ A reader raises ValueError, with a sentence on what is wrong and what to send in
 
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .durations import parse_duration
-from .runners.http import parse_success
+from .runners.http import OURS, parse_success
 from .uid import parse_uid
 from .url import parse_url
 
@@ -28,6 +28,7 @@ _RFC3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)  # RFC 3339 ends there
 
 _TRUTH = {
     "1": True,
@@ -39,7 +40,6 @@ _TRUTH = {
     "no": False,
     "off": False,
 }
-_OURS = ("content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer", "keep-alive")
 
 
 # ---- kinds of values ----------------------------------------------------------------------------------
@@ -77,9 +77,9 @@ def whole(least: int, most: int) -> Callable[[object], int]:
 
 def truth(value: object) -> bool:
     """Reads true or false, or a word for it."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str | int) and (found := _TRUTH.get(str(value)[:5].lower())) is not None:
+    if isinstance(value, int) and value in (0, 1):  # True and False are two of them
+        return bool(value)
+    if isinstance(value, str) and (found := _TRUTH.get(value[:6].lower())) is not None:
         return found
     raise ValueError("must be true or false; in a form 1, 0, true, false, yes, no, on or off")
 
@@ -89,7 +89,7 @@ def moment(value: object) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError("has no zone; use datetime.now(UTC) or give a tzinfo")
-        return max(0, (value - _EPOCH) // timedelta(milliseconds=1))
+        return _tellable((value - _EPOCH) // timedelta(milliseconds=1))
     found = _RFC3339.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("must be an RFC 3339 time with its zone, like 2026-11-20T09:30:00Z")
@@ -101,7 +101,13 @@ def moment(value: object) -> int:
         since = whole_second - _EPOCH
     except (ValueError, OverflowError) as error:
         raise ValueError(f"is no time there ever was: {error}") from None
-    return max(0, since // timedelta(milliseconds=1) + int((found[3] or ".0")[1:4].ljust(3, "0")))
+    return _tellable(since // timedelta(milliseconds=1) + int((found[3] or ".0")[1:4].ljust(3, "0")))
+
+
+def _tellable(ms: int) -> int:
+    if ms > _LAST:
+        raise ValueError("is past the year 9999, the last that can be written")
+    return max(0, ms)
 
 
 # ---- one field each -----------------------------------------------------------------------------------
@@ -122,28 +128,31 @@ def headers(value: object) -> tuple[tuple[str, str], ...]:
         return ()
     if not isinstance(value, Mapping):
         raise ValueError('must be an object, like {"X-Name": "value"}; in a form headers[X-Name]=value')
-    pairs = tuple(pair for name, given in value.items() for pair in _header(name, given))
-    if sum(len(name) + len(line.encode()) + 4 for name, line in pairs) > HEADER_BLOCK:
-        raise ValueError(f"take more than {HEADER_BLOCK // 1024} KiB; send what is long in the body")
+    pairs: list[tuple[str, str]] = []
+    room = HEADER_BLOCK
+    for name, given in value.items():
+        for pair in _header(name, given):
+            room -= len(pair[0]) + len(pair[1].encode()) + 4
+            if room < 0:  # at once: there may be a million more of them
+                raise ValueError(f"take more than {HEADER_BLOCK // 1024} KiB; send what is long in the body")
+            pairs.append(pair)
     if sum(name.lower() == "host" for name, _ in pairs) > 1:
         raise ValueError("hold more than one Host; a request has one")
-    return pairs
+    return tuple(pairs)
 
 
-def _header(name: object, given: object) -> list[tuple[str, str]]:
+def _header(name: object, given: object) -> Iterator[tuple[str, str]]:
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise ValueError(f"hold the name {str(name)[:80]!r}, which is no header name (RFC 9110)")
     low, shown = name.lower(), name[:80]
-    if low in _OURS or low.startswith(("proxy-", "tasker-")):
+    if low in OURS or low.startswith(("proxy-", "tasker-")):
         raise ValueError(f"may not hold {shown}: the tasker sets it itself; leave it out")
-    pairs = []
     for line in given if isinstance(given, list | tuple) else [given]:
         if not isinstance(line, str):
             raise ValueError(f"{shown} must be a string or a list of strings")
         if odd := _NOT_IN_A_HEADER.search(line):
             raise ValueError(f"{shown} holds {odd[0]!r}; a header is one line without control characters")
-        pairs.append((name, line.strip(" \t")))
-    return pairs
+        yield name, line.strip(" \t")
 
 
 def body(value: object) -> bytes:
@@ -175,10 +184,12 @@ def body_base64(value: object) -> bytes:
 def tags(value: object) -> tuple[str, ...]:
     """Reads a list of strings, or one string; the same one twice counts once."""
     given = value if isinstance(value, list | tuple) else [value] if value != "" else []
-    found = tuple(dict.fromkeys(_tag(tag) for tag in given))
-    if len(found) > MOST_TAGS:
-        raise ValueError(f"are {len(found)}; a job has at most {MOST_TAGS}")
-    return found
+    found: dict[str, None] = {}
+    for tag in given:
+        found[_tag(tag)] = None
+        if len(found) > MOST_TAGS:
+            raise ValueError(f"are too many; a job has at most {MOST_TAGS}")
+    return tuple(found)
 
 
 def delay(value: object) -> float:

@@ -7,7 +7,7 @@ MASK = "***"
 
 _USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*:)?//[^/?#\\]*@", re.IGNORECASE)
 _SECRET_NAME = re.compile(r"token|key|secret|password|signature", re.IGNORECASE)
-_PAIR = re.compile(r"([^=&;?#]+)=([^&;#]*)")
+_FIELD = re.compile(r"[^&;#]+")
 
 
 def masked_url(url: str) -> str:
@@ -20,8 +20,9 @@ def masked_url(url: str) -> str:
     start = min((at for at in (url.find("?"), url.find("#")) if at >= 0), default=-1)
     if start < 0 or "=" not in url:
         return url
-    return url[:start] + _PAIR.sub(_masked_pair, url[start:])
+    return url[:start] + _FIELD.sub(_masked_field, url[start:])
 
 
-def _masked_pair(pair: re.Match[str]) -> str:
-    return f"{pair[1]}={MASK}" if pair[2] and _SECRET_NAME.search(unquote_plus(pair[1])) else pair[0]
+def _masked_field(field: re.Match[str]) -> str:
+    name, _, value = field[0].partition("=")
+    return f"{name}={MASK}" if value and _SECRET_NAME.search(unquote_plus(name)) else field[0]

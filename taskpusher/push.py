@@ -71,6 +71,8 @@ def changes(
     body = _body(given, defaults)
     if body is not None:
         given["body_size"] = len(body)
+    if "method" in fields and fields["method"] is None and given.get("body_size", job.body_size):
+        given["method"] = "POST"
     if "url" in given:
         if given["url"] is None:
             raise InvalidField("url", "can't be taken away; a job calls a url")

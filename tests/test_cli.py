@@ -413,6 +413,25 @@ def test_two_signals_in_one_breath_are_two(start: Callable[..., Tasker], target:
     assert tasker.end() == 0
 
 
+HANGING_LOOKUP = """
+import socket, time
+lookup = socket.getaddrinfo
+def hang(host, *args, **more):
+    return time.sleep(60) if host == "nowhere.example" else lookup(host, *args, **more)
+socket.getaddrinfo = hang
+from taskpusher.cli import main
+main()
+"""
+
+
+def test_a_name_lookup_that_hangs_does_not_hold_up_the_end(start: Callable[..., Tasker]) -> None:
+    tasker = start("--grace", "0", command=(sys.executable, "-c", HANGING_LOOKUP))
+    uid = tasker.push("http://nowhere.example/")
+    until(lambda: tasker.state(uid) == "running")
+    tasker.process.send_signal(signal.SIGTERM)
+    assert tasker.process.wait(PATIENCE) == 0
+
+
 def test_a_drain_first_runs_all_that_is_due(start: Callable[..., Tasker], target: Target) -> None:
     target.may_answer.clear()
     tasker = start("--on-stop=drain", "--concurrency=1")

@@ -138,6 +138,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
             "proxy-connection",
             "Tasker-Uid",
             "tasker-anything",
+            "accept-encoding",
         )
     ),
     ({"body": {"a": 1}}, "body", "content-type: application/json"),
@@ -194,6 +195,12 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"due_at": "2027-01-16T00:00:00Z\n"}, "due_at", "RFC 3339"),
     ({"due_at": 1800000000}, "due_at", "RFC 3339"),
     ({"due_at": "9999-12-31T23:59:59Z"}, "due_at", "ten years"),
+    ({"expires_at": "9999-12-31T23:59:59-00:01"}, "expires_at", "year 9999"),
+    (
+        {"expires_at": datetime(9999, 12, 31, 23, 59, tzinfo=timezone(timedelta(hours=-1)))},
+        "expires_at",
+        "year 9999",
+    ),
     ({"due_at": datetime(2027, 1, 16)}, "due_at", "zone"),
     ({"expires_at": "2027-01-15T08:00:00Z"}, "expires_at", "has passed"),
     ({"expires_at": "1969-01-15T08:00:00Z"}, "expires_at", "has passed"),
@@ -210,6 +217,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"success": True}, "success", "200-299"),
     ({"success": "200," * 100}, "success", "ranges"),
     ({"once": "maybe"}, "once", "true or false"),
+    ({"once": "falsehood"}, "once", "true or false"),
     ({"once": 2}, "once", "true or false"),
     ({"once": []}, "once", "true or false"),
     ({"once": float("nan")}, "once", "true or false"),
@@ -289,6 +297,8 @@ def job(**fields: Any) -> Job:
         ({"title": None, "queue": None, "tags": None}, {"title": "", "queue": "default", "tags": ()}, None),
         ({"max_attempts": None, "timeout": None}, {"max_attempts": 3, "timeout": 60.0}, None),
         ({"headers": None, "method": "put"}, {"headers": (), "method": "PUT"}, None),
+        ({"method": None}, {"method": "POST"}, None),
+        ({"method": None, "body": None}, {"method": "GET", "body_size": 0}, b""),
     ],
 )
 def test_changes_are_of_the_given_fields_alone(

@@ -14,6 +14,7 @@ import msgspec
 from .. import __version__
 from ..clock import Clock, SystemClock
 from ..job import ErrorClass, Held, Job, Result
+from ..masking import masked_url
 from .base import Failure, Outcome, Success
 from .call import Answer, BadTarget, Call, CallFailed, Transport
 
@@ -238,7 +239,7 @@ def explain(answer: Answer, success: str) -> str:
     status = answer.status
     if 300 <= status < 400 and (location := _header(answer, "location")):
         # RFC 9110, 10.2.2. What stands before the @ is a password.
-        place = _USERINFO.sub("//", location)
+        place = masked_url(_USERINFO.sub("//", location))
         place = place if len(place) <= 300 else place[:300] + "…"
         return f"answered {status} to {place}; redirects are not followed: use that URL"
     if 200 <= status < 300:

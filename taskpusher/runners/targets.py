@@ -199,7 +199,7 @@ class Targets:
     def check(self, host: str, address: str, port: int) -> None:
         """Whether `host` may be called at this very address. Raises NotAllowed."""
         found = list(forms(_ip(address)))
-        if self._allow.containing(found):
+        if self._allows(found):
             return
         who = address if host == address else f"{host} is {address}:"
         for form in found:
@@ -219,8 +219,15 @@ class Targets:
         """Whether a connection ended at ourselves, where we listen on every address. Raises NotAllowed."""
         if local != peer or not any(port == own and ip.is_unspecified for ip, own in self._own):
             return
-        if not self._allow.containing(forms(_ip(peer))):
+        if not self._allows(list(forms(_ip(peer)))):
             raise _own(peer, port)
+
+    def _allows(self, found: list[IP]) -> bool:
+        """Whether an allow rule is about the address itself, or about all that it may carry traffic to."""
+        address, *carried = found
+        if self._allow.containing([address]):
+            return True
+        return bool(carried) and all(self._allow.containing([one]) for one in carried)
 
     def _is_own(self, found: list[IP], port: int) -> bool:
         for own, own_port in self._own:

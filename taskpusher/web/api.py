@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from ..errors import CursorGone, InvalidField, UnknownJob
 from ..fields import text, truth, whole
 from ..job import Job, State
+from ..masking import masked_url
 from ..pusher import TaskPusher
 from ..stores.base import Page, Query, position
 from ..uid import parse_uid
@@ -30,6 +31,7 @@ FILTERS = ("queue", "kind", "host", "tag", "url")
 MOST_LISTED = 100
 LONGEST_CURSOR = 512  # characters
 MOST_CONCURRENCY = 100_000
+FEW = 16 * 1024  # bytes of fields that are no job's
 
 _limit, _concurrency, _name = whole(1, MOST_LISTED), whole(0, MOST_CONCURRENCY), text(200, empty=False)
 _COMPLETE_HOST = re.compile(r"https?://[^/?#@]*/.*", re.DOTALL)
@@ -85,7 +87,7 @@ class Api:
         return await self._shown(job.uid, request, 200, f"{request.scope['prefix']}/job/{job.uid}")
 
     async def edit(self, request: Request) -> Response:
-        job = await self._pusher.edit(_uid(request), await self._fields(request))
+        job = await self._pusher.edit(_uid(request), await self._fields(request, self._max_body))
         return await self._shown(job.uid, request, 200)
 
     async def remove(self, request: Request) -> Response:
@@ -97,9 +99,10 @@ class Api:
         headers = {"Location": location} if location else None
         return Json(views.whole(details, _masked(request)), status, headers)
 
-    async def _fields(self, request: Request) -> Mapping[str, object]:
+    async def _fields(self, request: Request, most: int = FEW) -> Mapping[str, object]:
+        """Those in the body, of at most so many bytes."""
         headers = dict(request.scope["headers"])
-        body = await read_body(headers, request.receive, self._max_body)
+        body = await read_body(headers, request.receive, min(most, self._max_body))
         header = headers.get(b"content-type", b"")
         return read_fields(content_type(header), header, body)
 
@@ -112,9 +115,8 @@ class Api:
     async def jobs(self, request: Request) -> Response:
         asked = _query(request, {*FILTERS, "limit", "cursor", "last_uid"})
         query = Query(_state(request), **{name: asked[name] for name in FILTERS if asked.get(name)})
-        if _masked(request) and query.url and not _COMPLETE_HOST.fullmatch(query.url):
-            # A prefix that ends inside of user:password would tell a password letter by letter.
-            raise InvalidField("url", "must hold the whole host and a / after it, without a user")
+        if _masked(request) and query.url:
+            _refuse_guessing(query.url)
         limit = _checked("limit", _limit, asked.get("limit", str(MOST_LISTED)))
         page = await self._pusher.page(query, await self._cursor(query.state, asked), limit)
         return Json(_list(request, asked, page))
@@ -201,6 +203,14 @@ def _checked(field: str, reader: Callable[[Any], T], value: object) -> T:
         return reader(value)
     except ValueError as error:
         raise InvalidField(field, str(error)) from None
+
+
+def _refuse_guessing(url: str) -> None:
+    """A prefix that ends inside of a secret would tell it letter by letter to who is not shown it."""
+    if not _COMPLETE_HOST.fullmatch(url):
+        raise InvalidField("url", "must hold the whole host and a / after it, without a user")
+    if masked_url(url) != url:
+        raise InvalidField("url", "holds a value that is masked for users who only look; end before it")
 
 
 def _state(request: Request) -> State | None:

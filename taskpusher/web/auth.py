@@ -20,8 +20,7 @@ Role = Literal["all", "add", "readonly"]
 OPEN_PATHS = ("/healthz", "/readyz")  # for probes, which know neither a password nor our name
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOKING = ("GET", "HEAD")
-MOST_DELAYED = 64  # wrong passwords made to wait at once; a flood of them must not fill the memory
-DELAY = (0.5, 1.0)  # seconds
+DELAY = (0.5, 1.0)  # seconds that a wrong password waits for its answer
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ class Guard:
         self._hosts = None if hosts is None else {*LOOPBACK, *(host.lower() for host in hosts)}
         self._any_literal = any_host_literal
         self._known: dict[bytes, User] = {}  # right Authorization headers, by digest
-        self._delayed = 0
         self._random = SystemRandom()
 
     async def admit(self, scope: Scope, path: str) -> User:
@@ -83,7 +81,8 @@ class Guard:
             raise _unauthorized("a user and password are asked for: curl -u user:password …")
         user = self._known.get(sha256(header).digest()) or self._matching(header)
         if user is None:
-            await self._slow_down()
+            # All of them wait, or a flood would be a way to guess at full speed; each holds a connection.
+            await asyncio.sleep(self._random.uniform(*DELAY))
             raise _unauthorized("the user or the password is wrong, or they are no Basic credentials")
         return user
 
@@ -99,15 +98,6 @@ class Guard:
         if found is not None and len(self._known) < 1000:
             self._known[sha256(header).digest()] = found
         return found
-
-    async def _slow_down(self) -> None:
-        if self._delayed >= MOST_DELAYED:
-            return
-        self._delayed += 1
-        try:
-            await asyncio.sleep(self._random.uniform(*DELAY))
-        finally:
-            self._delayed -= 1
 
 
 def _digest(text: str) -> bytes:

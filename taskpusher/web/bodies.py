@@ -5,7 +5,7 @@ import logging
 import re
 from binascii import a2b_qp
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote
 
 import msgspec
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from ..errors import InvalidField
+from ..fields import READERS
 from .problems import Problem
 
 FORM = b"application/x-www-form-urlencoded"
@@ -22,12 +23,31 @@ MULTIPART = b"multipart/form-data"
 JSON = b"application/json"
 NDJSON = b"application/x-ndjson"
 MOST_FIELDS = 1000
+MOST_STRAYS = 10_000  # percent signs of a form that begin no escape
+LONGEST_HEADER = 2048  # bytes of one that has parameters: taking those apart costs more than its length
+LONG = 128 * 1024  # bytes of JSON that nothing in a job comes near, but its body
+MANY = 1024 * 1024  # bytes of JSON from which on jobs are counted first: smaller ones hold few enough
 
 _LISTED = re.compile(r"(headers|tags)\[([^\]]*)\](\[[0-9]*\])?")
 _STRAY = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _quiet = logging.getLogger("taskpusher.web.multipart")
 _quiet.disabled = True  # the parser warns of every form it can't read; our answer says so already
 _decode = msgspec.json.Decoder().decode
+
+# A job, and a list of jobs, looked at without building what is in their fields.
+_Outline = msgspec.defstruct(
+    "_Outline", [(name, msgspec.Raw, msgspec.Raw()) for name in READERS], forbid_unknown_fields=True
+)
+_outline = msgspec.json.Decoder(_Outline).decode
+
+
+class _Entry(msgspec.Struct, gc=False):
+    url: Annotated[str, msgspec.Meta(min_length=8)]
+
+
+_entries = msgspec.json.Decoder(list[_Entry]).decode
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_PLACE = re.compile(r"at `\$\[(\d+)\]")
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
@@ -37,8 +57,9 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
         raise Problem(400, "No length", "Content-Length must be a number of bytes", field="Content-Length")
     if len(length) > 18 or int(length) > limit:
         raise too_large(limit)
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise Problem(415, "Compressed", "send the body uncompressed", field="Content-Encoding")
+    for name, plain in ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked")):
+        if headers.get(name, plain).lower() != plain:
+            raise Problem(415, "Compressed", "send the body uncompressed", field=name.decode().title())
     message = await receive()
     chunks, size = [], 0
     while message["type"] == "http.request":
@@ -54,7 +75,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
 
 
 def too_large(limit: int) -> Problem:
-    detail = f"the body is longer than {limit} bytes (--max-body); push fewer jobs at once, or less in each"
+    detail = f"the body is longer than {limit} bytes; push fewer jobs at once, or less in each (--max-body)"
     return Problem(413, "Too much", detail, field="body")
 
 
@@ -62,6 +83,8 @@ def content_type(header: bytes) -> bytes:
     """The media type, in lower case. Raises Problem for a charset other than UTF-8."""
     if b";" not in header:
         return header.strip().lower()
+    if len(header) > LONGEST_HEADER:
+        raise Problem(415, "Another content type", "the Content-Type is too long", field="Content-Type")
     media, options = parse_options_header(header)
     charset = options.get(b"charset", b"utf-8").lower()
     if charset not in (b"utf-8", b"utf8", b"us-ascii"):
@@ -96,7 +119,9 @@ def wrong_type(media: bytes) -> Problem:
 
 
 def json_object(text: bytes, index: int | None = None) -> Mapping[str, object]:
-    """The JSON object; `index` is its place in a batch."""
+    """The JSON object; `index` is its place in a batch. A long one is a job, or part of one."""
+    if len(text) > LONG and (unknown := _sprawl(text, index)) is not None:
+        return {unknown: None}  # whoever reads the fields says what it should have been
     try:
         found = _decode(text)
     except msgspec.ValidationError:  # a number beyond all bounds; its field is named when it is read
@@ -104,16 +129,59 @@ def json_object(text: bytes, index: int | None = None) -> Mapping[str, object]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(error, index) from None
     if not isinstance(found, dict):
-        raise Problem(422, "Not a job", "a job is a JSON object of fields", field="body", index=index)
+        raise _not_a_job(index)
     return found
 
 
-def json_array(text: bytes) -> list[msgspec.Raw]:
-    """The items of a JSON array, not taken apart yet."""
+def _sprawl(text: bytes, index: int | None) -> str | None:
+    """Refuses what is far too long for a job, before it is built: ten million brackets would hold everybody
+    up for seconds, and a million fields too. Returns the first field that no job has."""
     try:
+        outline = _outline(text)
+    except msgspec.ValidationError as error:
+        if unknown := _UNKNOWN.search(str(error)):
+            return unknown[1]
+        raise _not_a_job(index) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_json(error, index) from None
+    room = LONG
+    for name in READERS:
+        raw = memoryview(getattr(outline, name))
+        room -= 0 if bytes(raw[:1]) == b'"' else len(raw)
+        if room < 0:
+            raise InvalidField(name, "is far too long; only body and body_base64 may be", index)
+    return None
+
+
+def _not_a_job(index: int | None) -> Problem:
+    return Problem(422, "Not a job", "a job is a JSON object of fields", field="body", index=index)
+
+
+def json_array(text: bytes, most: int) -> list[msgspec.Raw]:
+    """The items of a JSON array, at most so many, not taken apart yet."""
+    try:
+        if len(text) > MANY and text.count(b",") >= most and (found := len(_entries(text))) > most:
+            raise too_many(found, most)
         return msgspec.json.decode(text, type=list[msgspec.Raw])
+    except msgspec.ValidationError as error:
+        place = _PLACE.search(str(error))
+        index = int(place[1]) if place else None
+        detail = "a job is a JSON object with a url"
+        raise Problem(422, "Not a job", detail, field="url", index=index) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(error, None) from None
+
+
+def json_lines(text: bytes, most: int) -> list[bytes]:
+    """The lines of NDJSON that are not empty. Counted first: an empty one is a byte here, and many there."""
+    if (found := text.count(b"\n")) > most:
+        raise too_many(found, most)
+    return [line for line in text.split(b"\n") if line.strip()]
+
+
+def too_many(found: int, most: int) -> Problem:
+    detail = f"{found} jobs at once are too many; send at most {most} a request"
+    return Problem(413, "Too many jobs", detail, field="body")
 
 
 def _with_any_number(text: bytes, index: int | None) -> Any:
@@ -148,18 +216,23 @@ def form(body: bytes) -> Mapping[str, object]:
     """The fields of an urlencoded form."""
     if body.count(b"&") >= MOST_FIELDS:
         raise _too_many_fields()
-    try:
-        pairs = [
-            (_unescaped(name), _unescaped(value))
-            for name, _, value in (piece.partition(b"=") for piece in body.split(b"&") if piece)
-        ]
-    except UnicodeDecodeError:
-        raise InvalidField(_spoilt(body), "is not UTF-8; convert it, or send bytes as body_base64") from None
+    if b"%" in body and _STRAY.search(body):
+        body = _STRAY.sub(b"%25", body, MOST_STRAYS)
+        if _STRAY.search(body):
+            detail = "too many of the form's percent signs begin no escape; write them as %25"
+            raise Problem(400, "No form", detail, field="body")
+    pairs = []
+    for name, _, value in (piece.partition(b"=") for piece in body.split(b"&") if piece):
+        try:
+            pairs.append((_unescaped(name), _unescaped(value)))
+        except UnicodeDecodeError:
+            shown = unquote(name[:300].decode("latin-1"))[:100]
+            raise InvalidField(shown, "is not UTF-8; convert it, or send bytes as body_base64") from None
     return _fields(pairs)
 
 
 def _unescaped(raw: bytes) -> str:
-    """A name or value out of a form; a percent sign that begins no escape stays. Raises UnicodeDecodeError.
+    """A name or value out of a form, of which every percent sign begins an escape. Raises UnicodeDecodeError.
 
     Quoted-printable differs from percent-encoding only in its sign, and its decoder is C: the standard
     library's for URLs would hold everybody up for seconds over a long body.
@@ -167,20 +240,8 @@ def _unescaped(raw: bytes) -> str:
     if b"+" in raw:
         raw = raw.replace(b"+", b" ")
     if b"%" in raw:
-        if _STRAY.search(raw):
-            raw = _STRAY.sub(b"%25", raw)
         raw = a2b_qp(raw.replace(b"=", b"=3D").replace(b"%", b"="))
     return raw.decode()
-
-
-def _spoilt(body: bytes) -> str:
-    """The name of the first field of a form that is not UTF-8."""
-    for piece in body.split(b"&"):
-        try:
-            _unescaped(piece)
-        except UnicodeDecodeError:
-            return unquote(piece.partition(b"=")[0].decode("latin-1"))[:100]
-    return "body"
 
 
 def _too_many_fields() -> Problem:
@@ -273,7 +334,10 @@ class _Parts:
             self._disposition = self._value
 
     def _end_part(self) -> None:
-        options = parse_options_header(self._disposition)[1] if self._disposition else {}
+        disposition = self._disposition or b""
+        if len(disposition) > LONGEST_HEADER:
+            raise _no_form("the Content-Disposition of a part is too long")
+        options = parse_options_header(disposition)[1]
         if b"name" not in options:
             raise _no_form("a part has no name in its Content-Disposition")
         name = options[b"name"].decode("utf-8", "replace")

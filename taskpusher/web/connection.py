@@ -1,21 +1,25 @@
 """One connection: uvicorn's httptools protocol with the limits it has not.
 
-On the size of a request's head, and on the time a client may take for the head, for the body and between two
-requests. Each time limit has one timer for all connections, armed only while some are under it.
+On the size of a request's head, on the number of requests that wait for their turn, and on the time a client
+may take for the head, for the body, for the answer and between two requests. Each time limit has one timer
+for all connections, armed only while some are under it.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from email.utils import formatdate
 from typing import NamedTuple
 
 import httptools
 import msgspec
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from .answers import SECURITY
 
 log = logging.getLogger("taskpusher.web")
 
@@ -23,7 +27,9 @@ MAX_HEAD = 64 * 1024  # bytes of a request's head; also of what is no body while
 MAX_URL = 16 * 1024  # bytes
 HEAD_TIME = 10.0  # seconds for a whole head, from the connection or from its first byte
 BODY_TIME = 30.0  # seconds without a byte of the body
+MOST_PIPELINED = 1000  # requests of one connection that wait for the one before them
 IDLE_TIME = 75.0  # seconds between two requests
+STALL_TIME = 30.0  # seconds in which nothing of an answer is taken
 LINGER_TIME = 2.0  # seconds in which what is still sent to us is dropped, so that our answer is read first
 
 
@@ -37,6 +43,7 @@ NOT_HTTP = Refusal(400, "Bad request", "the request is not well-formed HTTP/1.1"
 URL_TOO_LONG = Refusal(414, "URL too long", f"the request's URL is longer than {MAX_URL} bytes")
 HEAD_TOO_LARGE = Refusal(431, "Header too large", f"the request's header is larger than {MAX_HEAD} bytes")
 TOO_SLOW = Refusal(408, "Request timeout", "the request did not come to its end in time; send it again")
+TOO_MANY = Refusal(400, "Too many requests", f"more than {MOST_PIPELINED} wait for their turn")
 NO_UPGRADE = Refusal(400, "No upgrade", "only HTTP/1.1 is spoken here: send the request without Upgrade")
 
 
@@ -87,6 +94,7 @@ class State(ServerState):
         self.bodies = Deadline(BODY_TIME, Protocol.too_slow)
         self.idle = Deadline(IDLE_TIME, lambda connection: connection.transport.close())
         self.lingering = Deadline(LINGER_TIME, lambda connection: connection.transport.abort())
+        self.stalled = Deadline(STALL_TIME, Protocol.still_stalled)
         self.emptied = asyncio.Event()  # there may be no connection left
 
     @property
@@ -103,7 +111,7 @@ class State(ServerState):
         """uvicorn's own start value."""
 
     def close(self) -> None:
-        for deadline in (self.heads, self.bodies, self.idle, self.lingering):
+        for deadline in (self.heads, self.bodies, self.idle, self.lingering, self.stalled):
             deadline.close()
 
 
@@ -122,14 +130,17 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0  # of a head that is not whole yet
         self._barren = 0  # bytes since the last byte of the body: chunk extensions, trailers
         self._chunk = 0  # bytes being parsed
+        self._unsent = 0  # bytes of answers, when that was looked at last
         self._refusal: Refusal | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
         self._watch(self.state.heads)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch(None)
+        self.state.stalled.forget(self)
         super().connection_lost(exc)
         if not self.connections:
             self.state.emptied.set()
@@ -195,6 +206,8 @@ class Protocol(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > MAX_HEAD:
                 self._raise(HEAD_TOO_LARGE)
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._raise(TOO_MANY)  # never sent: the ones before are answered, then the connection goes
         upgrade = self.parser.should_upgrade()
         if upgrade and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             self._raise(NO_UPGRADE)  # the parser would leave out the body
@@ -215,15 +228,35 @@ class Protocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """No reason to warn anybody."""
 
+    # ---- what goes out ----------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unsent = self.transport.get_write_buffer_size()
+        self.state.stalled.watch(self)
+
+    def resume_writing(self) -> None:
+        self.state.stalled.forget(self)
+        super().resume_writing()
+
+    def still_stalled(self) -> None:
+        """Whether the client takes nothing at all, or is only slow."""
+        unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if self._unsent < unsent:
+            self.state.stalled.watch(self)
+        else:
+            self.transport.abort()
+
     # ---- how it ends ------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        following = self.pipeline.pop() if self.pipeline else None
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        if following:
+            self._start_asgi_task(*following)
         elif self.ended:
             if self._watched is not self.state.lingering:
                 self.transport.close()
@@ -235,8 +268,8 @@ class Protocol(HttpToolsProtocol):
     def too_slow(self) -> None:
         if self.transport.is_closing():
             return
-        if self.phase == BODY and self.flow.read_paused:
-            self._watch(self.state.bodies)  # it is the app that does not read
+        if self.phase != IDLE and self.flow.read_paused:
+            self._watch(self._watched)  # it is we who do not read
         elif self.phase == IDLE or (self.phase == HEAD and not self._head_bytes):
             self.transport.close()
         else:
@@ -298,8 +331,25 @@ class Protocol(HttpToolsProtocol):
         body = msgspec.json.encode(refusal._asdict())
         lines = [STATUS_LINE[refusal.status]]
         lines += [name + b": " + value + b"\r\n" for name, value in self.state.default_headers]
+        lines += [name + b": " + value + b"\r\n" for name, value in SECURITY]
         lines += [b"content-type: application/problem+json\r\ncontent-length: %d\r\n" % len(body)]
         return b"".join([*lines, b"connection: close\r\n\r\n", body])
+
+
+class Flow(FlowControl):
+    """Reads on only when no request waits behind the one that is being answered.
+
+    uvicorn's reads on with every answer and every `receive`: requests would come in faster than they are
+    answered, until the memory is full.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: Collection[object]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
 
 
 class Lingering:

@@ -16,11 +16,21 @@ from ..stores.base import Add, Written
 from . import views
 from .answers import SECURITY
 from .auth import User
-from .bodies import JSON, NDJSON, content_type, json_array, json_object, read_body, read_fields
+from .bodies import (
+    JSON,
+    NDJSON,
+    content_type,
+    json_array,
+    json_lines,
+    json_object,
+    read_body,
+    read_fields,
+    too_many,
+)
 from .problems import Problem
 
 MOST_JOBS = 10_000  # in one request
-SLICE = 200  # jobs read before others get their turn
+SLICE = 200 * 512  # bytes of jobs read before others get their turn; each counts 512 at least
 
 _JSON_ANSWER = (*SECURITY, (b"content-type", b"application/json"))
 _TEXT_ANSWER = (*SECURITY, (b"content-type", b"text/plain; charset=utf-8"))
@@ -71,8 +81,7 @@ class Intake:
 
     async def _push_many(self, items: Sequence[bytes | msgspec.Raw], send: Send, bare: bool) -> None:
         if len(items) > MOST_JOBS:
-            detail = f"{len(items)} jobs at once are too many; send at most {MOST_JOBS} a request"
-            raise Problem(413, "Too many jobs", detail, field="body")
+            raise too_many(len(items), MOST_JOBS)
         if not items:
             raise Problem(422, "No jobs", "there is no job in the batch; send one at least", field="body")
         written = await self._pusher.add(*await self._read(items))
@@ -83,8 +92,11 @@ class Intake:
     async def _read(self, items: Sequence[bytes | msgspec.Raw]) -> list[Add]:
         defaults, now = self._pusher.defaults, self._pusher.clock.now()
         adds: list[Add] = []
+        read = 0
         for index, item in enumerate(items):
-            if index % SLICE == SLICE - 1:
+            read += max(512, len(item))
+            if read > SLICE:
+                read = 0
                 await asyncio.sleep(0)
             try:
                 adds.append(new_job(json_object(item, index), defaults, now))
@@ -96,9 +108,9 @@ class Intake:
 def _batch(media: bytes, body: bytes) -> Sequence[bytes | msgspec.Raw] | None:
     """The jobs of a batch, not taken apart yet; None when the body is one job."""
     if media == NDJSON:
-        return [line for line in body.split(b"\n") if line.strip()]
+        return json_lines(body, MOST_JOBS)
     if media == JSON and body.lstrip()[:1] == b"[":
-        return json_array(body)
+        return json_array(body, MOST_JOBS)
     return None
 
 

@@ -1,10 +1,8 @@
 """Every answer that is a refusal: `application/problem+json` (RFC 9457)."""
 
 import logging
-from http import HTTPStatus
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.types import Send
 
 from ..errors import (
@@ -68,8 +66,6 @@ def problem(error: Exception) -> Problem:
     """The problem an error is; one that nobody foresaw is logged here and tells nothing of the inside."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, HTTPException):
-        return _of_http(error)
     for kind, (status, title) in STATUSES.items():
         if isinstance(error, kind):
             return _of(error, status, title)
@@ -100,15 +96,6 @@ def _of(error: Exception, status: int, title: str) -> Problem:
     fields = {UidTaken: "uid", KeyTaken: "key", UnknownJob: "uid", CursorGone: "last_uid"}
     field = fields.get(type(error)) if isinstance(error, TaskPusherError) else None
     return Problem(status, title, detail, field=field)
-
-
-def _of_http(error: HTTPException) -> Problem:
-    headers = dict(error.headers or {})
-    if error.status_code == 404:
-        return nowhere()
-    if error.status_code == 405:
-        return wrong_method(headers.get("Allow", ""))
-    return Problem(error.status_code, HTTPStatus(error.status_code).phrase, error.detail, headers=headers)
 
 
 def nowhere() -> Problem:

@@ -230,6 +230,8 @@ TABLE = [
     (["0.0.0.0/0"], [], "meta.example", M, True),
     ([M], [], "meta.example", "::ffff:a9fe:a9fe", True),
     (["::/0"], [], "meta.example", M, False),
+    # Teredo by way of an allowed server to a refused client
+    (["10.0.0.0/8"], [], "meta.example", "2001:0:a00:1::5601:5601", False),
     (["10.0.0.0/8"], [], "meta.example", M, False),
 ]
 

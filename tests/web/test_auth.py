@@ -88,12 +88,11 @@ async def test_wrong_passwords_wait_and_right_ones_do_not(site: Any, monkeypatch
     client = await site.client(users=USERS)
     monkeypatch.setattr(auth.asyncio, "sleep", sleep)
     wrong = basic("boss", "wrong")
-    slow = [asyncio.create_task(client.get("/jobs", headers=wrong)) for _ in range(auth.MOST_DELAYED)]
+    slow = [asyncio.create_task(client.get("/jobs", headers=wrong)) for _ in range(200)]
     async with asyncio.timeout(5):
-        while len(waits) < auth.MOST_DELAYED:
+        while len(waits) < len(slow):
             await asyncio.wait(slow, timeout=0.001)
         assert (await client.get("/jobs", headers=basic("boss", "pässword:1"))).status_code == 200
-        assert (await client.get("/jobs", headers=wrong)).status_code == 401, "beyond the most: at once"
     assert not any(task.done() for task in slow)
     assert all(0.5 <= seconds <= 1 for seconds in waits)
     released.set()
@@ -143,7 +142,17 @@ async def test_who_may_only_look_sees_no_secrets(site: Any, eventually: Any) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["http://user:s", "http://user:secret@app.example/", "http://u", "h", "http://a@b/"]
+    "url",
+    [
+        "http://user:s",
+        "http://user:secret@app.example/",
+        "http://u",
+        "h",
+        "http://a@b/",
+        "http://app.example/?token=s",
+        "http://app.example/?a=1&%74oken=s",
+        "http://app.example/#access_token=s",
+    ],
 )
 async def test_who_may_only_look_can_not_feel_for_a_password_with_the_filter(site: Any, url: str) -> None:
     client = await site.client(users=USERS)

@@ -155,6 +155,7 @@ async def test_a_bad_part_of_a_multipart_form_is_named(
         ("Content-Length", "x", 400),
         ("Content-Length", "-1", 400),
         ("Content-Encoding", "gzip", 415),
+        ("Transfer-Encoding", "gzip, chunked", 415),
     ],
 )
 async def test_a_body_that_can_not_be_taken_is_refused_before_it_is_read(

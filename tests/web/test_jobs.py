@@ -432,3 +432,13 @@ async def test_health_is_told_without_a_password(site: Any) -> None:
     assert (await client.get("/readyz")).status_code == 503
     site.pusher.blocked = lambda: True
     assert (await client.get("/healthz")).status_code == 503
+
+
+async def test_who_needs_few_fields_takes_no_long_body(client: httpx.AsyncClient) -> None:
+    uid = await push(client)
+    body = '{"paused": true' + " " * 20_000 + "}"
+    for method, path in (("PUT", "/queues/a"), ("POST", f"/job/{uid}/cancel")):
+        answer = await client.request(
+            method, path, content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 413

@@ -89,6 +89,24 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+class Turnstile:
+    """An app that answers one request for each turn it is given."""
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(0)
+        self.answered = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await self.turns.acquire()
+        await answer(send)
+        self.answered += 1
+
+    def give(self, turns: int) -> None:
+        for _ in range(turns):
+            self.turns.release()
+
+
 def problem(answered: bytes) -> dict[str, Any]:
     head, _, body = answered.partition(b"\r\n\r\n")
     assert b"\r\ncontent-type: application/problem+json" in head
@@ -110,6 +128,30 @@ async def test_requests_are_answered_one_after_the_other_on_one_connection() -> 
         assert answered.count(b"HTTP/1.1 200 OK") == 4
         assert answered.index(b"/x ") < answered.index(b"/p abc") < answered.index(b"/last ")
         assert b"server:" not in answered
+
+
+async def test_no_more_is_read_while_requests_wait_for_their_turn() -> None:
+    app = Turnstile()
+    async with serving(app) as (server, port), connected(port) as (reader, writer):
+        writer.write(GET * 10)
+        await until(lambda: any(one.pipeline for one in server.state.connections))
+        (ours,) = server.state.connections
+        writer.write(GET * 9 + LAST)
+        await writer.drain()
+        app.give(3)
+        await until(lambda: app.answered == 3)
+        await until(lambda: len(ours.pipeline) == 6)
+        app.give(20)
+        answered = await asyncio.wait_for(reader.read(), 5)
+        assert answered.count(b"HTTP/1.1 200 OK") == 20
+
+
+async def test_of_very_many_requests_at_once_the_first_are_answered_and_the_connection_closed() -> None:
+    app = Turnstile()
+    app.give(5000)
+    async with serving(app) as (_, port):
+        answered = await said(port, GET * (connection.MOST_PIPELINED + 500))
+    assert answered.count(b"HTTP/1.1 200 OK") == connection.MOST_PIPELINED + 1
 
 
 async def test_the_date_is_right_without_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,8 +270,9 @@ async def test_a_url_over_16_kib_is_a_414(end: bytes) -> None:
 
 async def test_many_requests_at_once_are_no_large_head() -> None:
     async with serving() as (_, port):
-        answered = await said(port, GET * 3_000 + LAST)
-        assert answered.count(b"HTTP/1.1 200 OK") == 3_001
+        get = GET.replace(b"Host: a", b"Host: a\r\nX: " + b"x" * 100)
+        answered = await said(port, get * 900 + LAST)
+        assert answered.count(b"HTTP/1.1 200 OK") == 901
 
 
 @pytest.mark.parametrize("drivel", [b"X: x\r\n", b"1;" + b"x" * 1_000])
@@ -358,6 +401,32 @@ async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> 
     async with serving() as (server, port):
         assert (await said(port, GET)).endswith(b"/x ")
         await until(lambda: not server.state.connections)
+
+
+async def test_a_client_that_takes_no_answer_is_cut_off_and_a_slow_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "STALL_TIME", 0.2)
+    body = b"x" * 20_000_000
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, 200, body, (b"connection", b"close"))
+        await answered.wait()
+
+    answered = asyncio.Event()
+    async with serving(app) as (server, port):
+        async with connected(port) as (_, writer):
+            writer.write(GET)
+            await until(lambda: bool(server.state.connections))
+            await until(lambda: not server.state.connections)
+        async with asyncio.timeout(20), connected(port) as (reader, writer):
+            writer.write(GET)
+            taken = 0
+            while part := await reader.read(1 << 18):
+                taken += len(part)
+                await asyncio.sleep(0.01)
+            assert taken > len(body)
+        answered.set()
 
 
 # ---- stopping -----------------------------------------------------------------------------------------
