@@ -1,9 +1,10 @@
 """One attempt: the runner makes an outcome of the job; settling makes a change of the outcome."""
 
+import asyncio
 import logging
 from random import Random
 
-from .job import AttemptRecord, ErrorClass, Held, Job, JobError, again, failed, released, succeeded
+from .job import AttemptRecord, ErrorClass, Held, Job, JobError, again, failed, released, stopped, succeeded
 from .retry import delay, worth_another
 from .runners.base import Failure, Outcome, Released, Runner, Success
 from .stores.base import Settle
@@ -12,16 +13,22 @@ logger = logging.getLogger("taskpusher")
 
 
 async def attempt(held: Held, runner: Runner | None) -> Outcome:
-    """Do the job once. Whatever goes wrong is in the outcome."""
+    """Do the job once. Whatever goes wrong is in the outcome, but for the cancel of this very task."""
+    kind = held.job.kind
     if runner is None:
-        return Failure(
-            ErrorClass.FAILED, f"this tasker has no runner of the kind {held.job.kind}", final=True
-        )
+        return Failure(ErrorClass.FAILED, f"this tasker has no runner of the kind {kind}", final=True)
     try:
-        return await runner.run(held)
-    except Exception as error:
-        logger.exception("a runner failed", extra={"uid": held.job.uid, "kind": held.job.kind})
-        return Failure(ErrorClass.UNKNOWN, f"{type(error).__name__} in the {held.job.kind} runner: {error}")
+        outcome = await runner.run(held)
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"it returned {outcome!r:.100}, which is no outcome")
+        return outcome
+    except (Exception, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        logger.exception("a runner failed", extra={"uid": held.job.uid, "kind": kind})
+        said = str(error).encode(errors="replace").decode()
+        return Failure(ErrorClass.UNKNOWN, f"{type(error).__name__} in the {kind} runner: {said}")
 
 
 def settle(job: Job, outcome: Outcome, now: int, duration: float, random: Random) -> Settle:
@@ -40,7 +47,9 @@ def _settle_failure(job: Job, failure: Failure, now: int, duration: float, rando
     error = JobError(failure.error_class, failure.message)
     status = failure.result.status if failure.result else 0
     left = job.failures + 1 < job.max_attempts and not failure.final
-    if left and worth_another(job, failure.error_class, status):
+    if left and job.wish:
+        after = stopped(job, now, duration)
+    elif left and worth_another(job, failure.error_class, status):
         wait = delay(job.failures + 1, failure.retry_after, random)
         after = again(job, now + round(wait * 1000), duration, status, error)
     else:
@@ -61,6 +70,8 @@ def _settle_release(job: Job, outcome: Released, now: int, duration: float) -> S
     elif job.kind != "http" and job.crashes + crashes >= MOST_CRASHES:
         error = JobError(ErrorClass.CRASHED, f"it was running in {MOST_CRASHES} crashes of the tasker")
         after = failed(job, now, duration, 0, error)
+    elif job.wish:
+        after = stopped(job, now, duration)
     else:
         after = released(job, duration, error, crashes)
     return Settle(after, job.claim, _record(job, duration, 0, error))

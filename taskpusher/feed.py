@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .clock import Clock
 from .errors import StoreError
-from .job import Held
+from .job import Held, Job
 from .stores.base import Claimed, Store
 
 LONGEST_SLEEP = 600.0  # seconds: a timer does not see that the wall clock was set
@@ -15,10 +15,13 @@ Give = Callable[[Held], None]
 
 
 class Feed:
-    """Jobs for whoever calls `next`. `give_back` takes a job that was claimed when nobody waited any more."""
+    """Jobs for whoever calls `next`.
 
-    def __init__(self, store: Store, clock: Clock, give_back: Give) -> None:
-        self._store, self._clock, self._give_back = store, clock, give_back
+    `give_back` takes a job that was claimed when nobody waited any more, `expired` one that had expired.
+    """
+
+    def __init__(self, store: Store, clock: Clock, give_back: Give, expired: Callable[[Job], None]) -> None:
+        self._store, self._clock, self._give_back, self._expired = store, clock, give_back, expired
         self._waiters: deque[asyncio.Future[Held | None]] = deque()
         self._out = 0  # jobs handed out whose work has not ended
         self._asked = 0  # jobs asked of the store and not answered yet
@@ -78,8 +81,7 @@ class Feed:
 
     def _ask(self, limit: int) -> None:
         self._asked += limit
-        now = self._clock.now() if self._until is None else self._until
-        claim = asyncio.ensure_future(self._store.claim(limit, now))
+        claim = asyncio.ensure_future(self._store.claim(limit, self._clock.now(), self._until))
         hints = self._hints
         self._claims.add(claim)
         claim.add_done_callback(lambda done: self._answered(done, limit, hints))
@@ -97,6 +99,8 @@ class Feed:
         claimed = claim.result()
         for held in claimed.jobs:
             self._hand_out(held)
+        for job in claimed.expired:
+            self._expired(job)
         if len(claimed.jobs) == limit or self.closed.is_set():
             return
         if hints != self._hints:  # asked before the latest hint

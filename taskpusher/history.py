@@ -7,7 +7,7 @@ import msgspec
 from .clock import Clock
 from .job import FINISHED, Job, State
 
-MINUTES = 60
+MINUTES = 61  # an hour, and the minute that is not over
 
 
 class Minute(msgspec.Struct):

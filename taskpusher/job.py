@@ -48,7 +48,8 @@ class Action(StrEnum):
     AGAIN = "try again"  # failed, due later
     RELEASE = "release"  # given back, no failure charged
     EXPIRE = "expire"
-    STOPPED = "stop"  # the work stopped, as the wish asked
+    STOP = "stop"  # the work stopped, as a wish to cancel asked
+    HOLD = "hold"  # the work stopped, as a wish to pause asked
     # a person's
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -164,7 +165,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     # who holds it
     claim: int = 0  # the token of the claim, 0 = not held
     owner: str = ""  # node/epoch
-    lease_ms: int = 0  # how long the claim holds without news; 0 = as long as its owner lives
+    lease_until: int = 0  # when the claim ends without news; 0 = holds as long as its owner lives
     wish: Wish | None = None
     revision: int = 0
 
@@ -187,6 +188,8 @@ MOVES: dict[tuple[str, State, Action], State | Wish] = {
     (ANY, R, Action.FAIL): E,
     (ANY, R, Action.AGAIN): W,
     (ANY, R, Action.RELEASE): W,
+    (ANY, R, Action.STOP): X,
+    (ANY, R, Action.HOLD): P,
     (ANY, W, Action.EXPIRE): E,
     (ANY, P, Action.EXPIRE): E,
     (ANY, W, Action.CANCEL): X,
@@ -247,6 +250,9 @@ def _instead(job: Job, action: Action) -> str:
     return "look at its state first"
 
 
+NOT_HELD: dict[str, Any] = {"claim": 0, "owner": "", "lease_until": 0, "wish": None}
+
+
 def _move(job: Job, action: Action, **changes: Any) -> Job:
     state = destination(job, action)
     assert isinstance(state, State), f"{action} of a {job.kind} job in {job.state} is a wish"
@@ -278,9 +284,7 @@ def succeeded(job: Job, now: int, duration: float, status: int) -> Job:
         duration=duration,
         status=status,
         error=None,
-        claim=0,
-        owner="",
-        wish=None,
+        **NOT_HELD,
     )
 
 
@@ -294,9 +298,7 @@ def failed(job: Job, now: int, duration: float, status: int, error: JobError) ->
         status=status,
         error=error,
         failures=job.failures + 1,
-        claim=0,
-        owner="",
-        wish=None,
+        **NOT_HELD,
     )
 
 
@@ -311,9 +313,7 @@ def again(job: Job, due: int, duration: float, status: int, error: JobError) -> 
         status=status,
         error=error,
         failures=job.failures + 1,
-        claim=0,
-        owner="",
-        wish=None,
+        **NOT_HELD,
     )
 
 
@@ -325,10 +325,15 @@ def released(job: Job, duration: float, error: JobError, crashes: int = 0) -> Jo
         duration=duration,
         error=error,
         crashes=job.crashes + crashes,
-        claim=0,
-        owner="",
-        wish=None,
+        **NOT_HELD,
     )
+
+
+def stopped(job: Job, now: int, duration: float) -> Job:
+    """The work has stopped, as the wish on it asked: canceled now, or paused."""
+    if job.wish is Wish.PAUSE:
+        return _move(job, Action.HOLD, duration=duration, **NOT_HELD)
+    return _move(job, Action.STOP, finished_ms=now, duration=duration, **NOT_HELD)
 
 
 def expired(job: Job, now: int) -> Job:
@@ -344,7 +349,10 @@ def canceled(job: Job, now: int) -> Job:
     where = destination(job, Action.CANCEL)
     if isinstance(where, Wish):
         return replace(job, wish=where, revision=job.revision + 1)
-    return _move(job, Action.CANCEL, finished_ms=now, claim=0, owner="", wish=None, blocked_by="")
+    duration = max(0, now - job.started_ms) / 1000 if job.state is State.RUNNING else job.duration
+    return _move(
+        job, Action.CANCEL, finished_ms=now, duration=duration, blocked_by="", **NOT_HELD
+    )
 
 
 def paused(job: Job) -> Job:

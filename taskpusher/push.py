@@ -230,7 +230,7 @@ _MEANT = {
     "dedup": "key",
     "unique": "key",
 }
-_FIRST_INCLUDED = "; it counts the first attempt too, so 3 retries are max_attempts=4"
+_FIRST_INCLUDED = " It counts the first attempt too, so 3 retries are max_attempts=4"
 
 
 def _unknown(name: str, fields: Mapping[str, object]) -> str:

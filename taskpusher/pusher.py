@@ -1,6 +1,7 @@
 """TaskPusher: takes jobs, keeps them, runs them."""
 
 import asyncio
+import logging
 import platform
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
@@ -11,7 +12,7 @@ import msgspec
 
 from .attempt import cut_record, settle
 from .clock import Clock, SystemClock
-from .errors import ClaimLost, StaleEdit, StoreFull, UnknownJob
+from .errors import ClaimLost, StaleEdit, StoreError, StoreFull, UnknownJob
 from .events import Events
 from .history import History
 from .job import (
@@ -46,8 +47,11 @@ from .stores.base import (
 from .upkeep import Upkeep
 from .worker import Workers
 
+logger = logging.getLogger("taskpusher")
+
 DAY = 86400.0  # seconds
-LAST_WRITES = 5.0  # seconds that a stop waits for its last writes
+FIRST_WRITES = 1.0  # seconds that a start waits for what an earlier run left running to be taken back
+LAST_WRITES = 0.3  # seconds that a stop waits for its last writes; closing the store still writes them
 DRAIN_LOOK = 0.05  # seconds between two looks at what a drain has left
 
 
@@ -115,15 +119,19 @@ class TaskPusher:
         self._hurry = asyncio.Event()
         self.history = History(self.clock)
         self._started = self.clock.monotonic()
-        self.store.watch(self._hint, self._break)
-        await self.store.open(self.node, self._caps)
         self._workers = Workers(
             self._concurrency, self.store, self.runners, self.clock, self.events, self._random, self._break
         )
+        self.store.watch(self._workers.feed.wake, self._break)
+        await self.store.open(self.node, self._caps)
         self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
         self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
-        self.events.listen(self.history.moved)
-        await self._recover()
+        self._listening = [self.events.listen(self.history.moved), self.events.listen(self._upkeep.moved)]
+        # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
+        self._recovery = asyncio.create_task(self._recover(), name="recovery")
+        await asyncio.wait([self._recovery], timeout=FIRST_WRITES)
+        if self._recovery.done():
+            self._recovery.result()
         self._rules = {figures.rule.name: figures.rule for figures in await self.store.queues()}
         self._workers.start()
         self._upkeep.start()
@@ -133,14 +141,16 @@ class TaskPusher:
         """Jobs that a dead run of this node held go back to their place, no failure charged."""
         outcome = Released("the tasker ended while the job was running", crashed=True)
         now = self.clock.now()
-        changes = [settle(job, outcome, now, 0.0, self._random) for job in await self.store.orphans()]
+        orphans, _ = await self.store.orphans(now)
+        changes = [settle(job, outcome, now, 0.0, self._random) for job in orphans]
         writes = [self.store.write(change) for change in changes]  # each for itself, one commit
         for change, writing in zip(changes, writes, strict=True):
             try:
                 await writing
-            except ClaimLost:
-                continue
-            self.events.settled(change.job)
+            except (ClaimLost, StoreError) as error:
+                logger.info("could not take a job back: %s", error, extra={"uid": change.job.uid})
+            else:
+                self.events.settled(change.job)
 
     async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
         """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for
@@ -158,14 +168,18 @@ class TaskPusher:
             LAST_WRITES, self._workers.release_all("the tasker stopped while the job was running")
         )
         await self._at_most(LAST_WRITES, self._workers.ended())
+        self._workers.abandon()
+        self._recovery.cancel()
         await self._upkeep.stop()
         self._pulse.stop()
+        while self._listening:
+            self._listening.pop()()
 
     async def _all_claimed(self, due: int) -> None:
         """Until every job that was due then has been claimed, but for those of paused queues."""
         feed = self._workers.feed
-        while not feed.closed.is_set() and _any_due(await self.store.queues(), due):
-            await asyncio.sleep(DRAIN_LOOK)  # noqa: ASYNC110 - a running job's end makes room too
+        while not feed.closed.is_set() and _any_due(await self.store.queues(), due):  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_LOOK)
         await feed.settled()
 
     async def _unless_hurried(self, waiting: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
@@ -202,9 +216,6 @@ class TaskPusher:
         await self.stop()
         await self.close()
 
-    def _hint(self) -> None:
-        self._workers.feed.wake()
-
     def _break(self, error: BaseException) -> None:
         if not self.broken.done():
             self.broken.set_result(error)
@@ -230,12 +241,9 @@ class TaskPusher:
         except StoreFull:
             self._upkeep.expect(self.clock.now())  # finished jobs may make room
             raise
-        for add, one in zip(adds, written, strict=True):
-            if one.existing or one.job is None:
-                continue
-            self.events.moved(one.job)
-            if add.job.expires_ms:
-                self._upkeep.expect(add.job.expires_ms)
+        for one in written:
+            if one.job is not None and not one.existing:
+                self.events.moved(one.job)
         return written
 
     async def duplicate(self, uid: str) -> Job:
@@ -301,7 +309,7 @@ class TaskPusher:
 
         after = await self._edit(uid, make)
         for job in held:
-            self._workers.cut(uid, job.claim)
+            self._workers.cut(job.claim)
         return after
 
     async def pause(self, uid: str) -> Job:
@@ -326,10 +334,7 @@ class TaskPusher:
             changed, body = changes(job, fields, self.defaults, self.clock.now())
             return Edit(edited(job, **changed), body=body)
 
-        job = await self._edit(uid, make)
-        if job.expires_ms:
-            self._upkeep.expect(job.expires_ms)
-        return job
+        return await self._edit(uid, make)
 
     async def remove(self, uid: str) -> None:
         """Forget a job that is not running. Raises UnknownJob, MoveRefused."""
@@ -371,12 +376,12 @@ class TaskPusher:
             rule.paused if paused is None else paused,
             rule.concurrency if concurrency is None else concurrency,
         )
+        self._rules[name] = rule  # before the wait: whoever says more of it meanwhile builds on this
+        if rule == QueueRule(name):
+            del self._rules[name]
         writing = self.store.write(rule)
         self._workers.feed.wake()
         await writing
-        self._rules[name] = rule
-        if rule == QueueRule(name):
-            del self._rules[name]
         found = {figures.rule.name: figures for figures in await self.store.queues()}
         return found.get(name, QueueFigures(rule, 0, 0, 0, None))
 

@@ -197,6 +197,40 @@ class StoreContract:
             assert await store.write(*others)
             assert len(await self.claimed(store, 10)) == 5
 
+    async def test_one_write_may_take_all_that_waits(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            a, b, c, d = await self.pushed(store, *(a_job() for _ in range(4)))
+            await store.write(
+                Edit(paused(b)), Edit(canceled(a, NOW)), Remove(d.uid, d.revision), Edit(paused(c))
+            )
+            assert await store.counts() == {(State.PAUSED, "default"): 2, (State.CANCELED, "default"): 1}
+            assert await self.claimed(store, 9) == []
+            await store.write(Edit(resumed(paused(c))), Edit(resumed(paused(b))), Add(a_job()))
+            assert [job.uid for job in await self.claimed(store, 2)] == [b.uid, c.uid]
+            assert len(await self.claimed(store, 9)) == 1
+
+    async def test_a_queue_rule_beside_a_refused_change_is_not_kept(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            (job,) = await self.pushed(store, a_job())
+            await refused(StaleEdit, store.write(QueueRule("default", paused=True), Remove(job.uid, 9)))
+            assert [figures.rule for figures in await store.queues()] == [QueueRule("default")]
+            assert [found.uid for found in await self.claimed(store)] == [job.uid]
+
+    async def test_a_key_has_one_live_job_within_a_write_too(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            gone = []
+            for _ in range(2):
+                (job,) = await self.pushed(store, a_job(key="k"))
+                gone.append(canceled(job, NOW))
+                await store.write(Edit(gone[-1]))
+            back = [Edit(retried(job, NOW)) for job in gone]
+            await refused(KeyTaken, store.write(*back))
+            await store.write(back[0])
+            await refused(KeyTaken, store.write(Edit(edited(back[0].job, title="t")), back[1]))
+            await store.write(Edit(canceled(back[0].job, NOW)), back[1])
+            (again,) = await store.write(Add(a_job(key="k")))
+            assert again.existing and again.job is not None and again.job.uid == gone[1].uid
+
     async def test_a_refused_write_takes_no_neighbour_with_it(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             (known,) = await self.pushed(store, a_job())
@@ -226,6 +260,16 @@ class StoreContract:
             assert [held.job.uid for held in claimed.jobs] == [soon.uid]
             assert claimed.next_due == NOW + 1000
             assert [job.uid for job in await self.claimed(store, 2, NOW + 1000)] == [later.uid]
+
+    async def test_what_was_due_at_a_moment_can_be_claimed_later(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            due, _, late = await self.pushed(
+                store, a_job(), a_job(due_ms=NOW + 1), a_job(expires_ms=NOW + 500)
+            )
+            claimed = await store.claim(9, NOW + 1000, NOW)
+            assert [held.job.uid for held in claimed.jobs] == [due.uid] and claimed.next_due == NOW + 1
+            assert claimed.jobs[0].job.started_ms == NOW + 1000
+            assert [(job.uid, job.finished_ms) for job in claimed.expired] == [(late.uid, NOW + 1000)]
 
     async def test_nothing_to_claim_tells_that_nothing_is_due(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
@@ -299,7 +343,7 @@ class StoreContract:
             assert len(await self.claimed(store, 9)) == 1
         async with self.opened(tmp_path) as store:
             assert await self.claimed(store, 9) == []
-            (orphan,) = await store.orphans()
+            ((orphan,), _) = await store.orphans(NOW)
             await store.write(settled(orphan, Released("crashed", crashed=True)))
             assert [job.uid for job in await self.claimed(store, 9)] == [orphan.uid]
             rules = {figures.rule.name: figures.rule for figures in await store.queues()}
@@ -336,7 +380,7 @@ class StoreContract:
             assert len(await self.claimed(store, 9)) == 2
         async with self.opened(tmp_path, two_per_host) as store:
             assert await self.claimed(store, 9) == []
-            for job in await store.orphans():
+            for job in (await store.orphans(NOW))[0]:
                 await store.write(settled(job, Released("crashed", crashed=True)))
             assert [job.attempt for job in await self.claimed(store, 9)] == [2, 2]
 
@@ -356,9 +400,15 @@ class StoreContract:
     async def test_a_claim_settles_expired_jobs_instead_of_giving_them(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             late, good = await self.pushed(store, a_job(expires_ms=NOW - 1), a_job(expires_ms=NOW + 1))
-            assert [job.uid for job in await self.claimed(store, 5)] == [good.uid]
+            claimed = await store.claim(5, NOW)
+            assert [held.job.uid for held in claimed.jobs] == [good.uid]
             job = await store.get(late.uid)
-            assert job is not None and job.state is State.ERROR and job.error is not None
+            assert (
+                job is not None
+                and claimed.expired == [job]
+                and job.state is State.ERROR
+                and job.error is not None
+            )
             assert job.error.error_class is ErrorClass.EXPIRED and job.attempt == 0
 
     # ---- settling ---------------------------------------------------------------------------------
@@ -430,6 +480,22 @@ class StoreContract:
             details = await store.details(job.uid)
             assert details is not None
             assert [attempt.number for attempt in details.attempts] == list(range(6, 106))
+
+    async def test_a_wish_the_settlement_did_not_know_stays_on_a_job_that_waits_again(
+        self, tmp_path: Path
+    ) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, a_job(kind="command", max_attempts=2), a_job(kind="command"))
+            again, done = await self.claimed(store, 2)
+            failed = settled(again, Failure(ErrorClass.FAILED, "exit 1"))
+            completed = settled(done, OK)
+            for job in (again, done):
+                await store.write(Edit(canceled(job, NOW)))
+            await store.write(failed)
+            await store.write(completed)
+            waiting, finished = await store.get(again.uid), await store.get(done.uid)
+            assert waiting is not None and waiting.state is State.WAITING and waiting.wish
+            assert finished is not None and finished.state is State.COMPLETED and finished.wish is None
 
     # ---- edits and removals -----------------------------------------------------------------------
 
@@ -621,9 +687,9 @@ class StoreContract:
         async with self.opened(tmp_path) as store:
             a, b, c = await self.pushed(store, a_job(), a_job(), a_job())
             held = await self.claimed(store, 2)
-            assert await store.orphans() == []
+            assert await store.orphans(NOW) == ([], None)
         async with self.opened(tmp_path) as store:
-            orphans = list(await store.orphans())
+            orphans, _ = await store.orphans(NOW)
             assert orphans == held
             for job in orphans:
                 await store.write(settled(job, Released("crashed", crashed=True)))
@@ -632,6 +698,30 @@ class StoreContract:
             assert [job.attempt for job in again] == [2, 2, 1] and again[0].failures == 0
             assert not {job.claim for job in held} & {job.claim for job in again}
             await refused(ClaimLost, store.write(settled(held[0], OK)))
+
+    async def test_a_leased_job_is_nobodys_orphan_until_its_lease_ends(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, a_job(), a_job())
+            leased, plain = await self.claimed(store, 2)
+            until = replace(leased, lease_until=NOW + 600, revision=leased.revision + 1)
+            await store.write(Edit(until))
+            assert await store.orphans(NOW) == ([], NOW + 600)
+            assert await store.orphans(NOW + 600) == ([until], None)
+        async with self.opened(tmp_path) as store:
+            assert await store.orphans(NOW) == ([plain], NOW + 600)
+            await store.write(done := settled(until, OK))
+            assert done.job.lease_until == 0
+            assert await store.orphans(NOW + 600) == ([plain], None)
+
+    async def test_another_nodes_name_gives_no_token_again(self, tmp_path: Path) -> None:
+        tokens: list[int] = []
+        for node in ("one", "two", "one"):
+            store = self.make_store(tmp_path)
+            await store.open(node, no_limits)
+            await self.pushed(store, *(a_job() for _ in range(3)))
+            tokens += [job.claim for job in await self.claimed(store, 3)]
+            await store.close()
+        assert len(set(tokens)) == 9
 
     async def test_everything_is_there_after_reopening(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:

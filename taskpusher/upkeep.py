@@ -8,7 +8,7 @@ from typing import Any
 from .clock import Clock
 from .errors import StaleEdit, StoreError, UnknownJob
 from .events import Events
-from .job import State, expired
+from .job import Job, State, expired
 from .stores.base import Change, Edit, Remove, Store
 
 logger = logging.getLogger("taskpusher")
@@ -16,7 +16,7 @@ logger = logging.getLogger("taskpusher")
 CHUNK = 500  # jobs a commit: other writers wait no longer than that takes
 PRUNE_PAUSE = 60_000  # ms: finished jobs are forgotten in lots, not one by one
 FULL_PAUSE = 5_000  # ms between two looks while the disk is full
-LONGEST_SLEEP = 86400.0  # seconds
+LONGEST_SLEEP = 86_400_000  # ms
 
 
 class Upkeep:
@@ -37,14 +37,20 @@ class Upkeep:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def expect(self, expires_ms: int) -> None:
-        """A job with that expires_at came in."""
-        if expires_ms < self._wake_at:
-            self._wake_at = expires_ms
+    def moved(self, job: Job) -> None:
+        """A listener of Events: a job that waits, or does so again, may have to expire."""
+        if job.expires_ms and job.state in (State.WAITING, State.PAUSED):
+            self.expect(job.expires_ms)
+
+    def expect(self, due: int) -> None:
+        """There will be something to do at that moment."""
+        if due < self._wake_at:
+            self._wake_at = due
             self._sooner.set()
 
     async def _run(self) -> None:
         while True:
+            self._wake_at = self._clock.now() + LONGEST_SLEEP  # what comes while it looks counts too
             try:
                 due = min(await self._expire(), await self._prune())
             except StoreError as error:
@@ -54,11 +60,11 @@ class Upkeep:
 
     async def _sleep(self, due: int) -> None:
         """Until `due`, or until the earliest of what `expect` brings."""
-        self._wake_at = due
+        self._wake_at = min(due, self._wake_at)
         while (wait := (self._wake_at - self._clock.now()) / 1000) > 0:
             self._sooner.clear()
             try:
-                async with asyncio.timeout(min(wait, LONGEST_SLEEP)):
+                async with asyncio.timeout(wait):
                     await self._sooner.wait()
             except TimeoutError:
                 return
@@ -70,7 +76,7 @@ class Upkeep:
             jobs, following = await self._store.expiring(now, CHUNK)
             await self._write([Edit(expired(job, now)) for job in jobs])
             if len(jobs) < CHUNK:
-                return following if following is not None else now + round(LONGEST_SLEEP * 1000)
+                return following if following is not None else now + LONGEST_SLEEP
 
     async def _prune(self) -> int:
         """Forget finished jobs past their keeping; sooner when the disk is full. When to look again."""

@@ -10,13 +10,14 @@ from .clock import Clock
 from .errors import ClaimLost, StoreError
 from .events import Events
 from .feed import Feed
-from .job import Held, Job
-from .runners.base import Outcome, Released, Runner
+from .job import ErrorClass, Held, Job
+from .runners.base import Failure, Outcome, Released, Runner
 from .stores.base import Settle, Store, Written
 
 logger = logging.getLogger("taskpusher")
 
 FULL_PAUSE = 1.0  # seconds before a settlement that found no room is written again
+UNSTORABLE = Failure(ErrorClass.UNKNOWN, "what came of it could not be stored; the log says why", final=True)
 
 
 class Workers:
@@ -36,8 +37,8 @@ class Workers:
         self._broken = broken
         self._store, self._runners, self._clock, self._events = store, runners, clock, events
         self._random = random
-        self.feed = Feed(store, clock, self._give_back)
-        self.running: dict[str, tuple[asyncio.Task[None], Held]] = {}
+        self.feed = Feed(store, clock, self._give_back, events.settled)
+        self.running: dict[int, tuple[asyncio.Task[None], Held]] = {}  # by claim: what was cut may run anew
         self._cut: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._returns: set[asyncio.Task[None]] = set()
@@ -69,14 +70,18 @@ class Workers:
         change = settle(held.job, outcome, self._clock.now(), duration, self._random)
         written = asyncio.ensure_future(self._store.write(change))
         following = self.feed.next()
-        await self._settled(written, change)
+        try:
+            await self._settled(written, change)
+        except Exception:
+            logger.exception("an outcome could not be stored", extra={"uid": held.job.uid})
+            await self._settle(held.job, UNSTORABLE, duration)
         return await following
 
     async def _attempt(self, held: Held) -> Outcome | None:
         """The outcome, or None when the attempt was cut."""
         task = asyncio.current_task()
         assert task is not None
-        self.running[held.job.uid] = (task, held)
+        self.running[held.job.claim] = (task, held)
         try:
             return await attempt(held, self._runners.get(held.job.kind))
         except asyncio.CancelledError:
@@ -84,10 +89,14 @@ class Workers:
                 raise
             return None
         finally:
-            del self.running[held.job.uid]
+            del self.running[held.job.claim]
             if task in self._cut:
                 self._cut.discard(task)
                 task.uncancel()
+
+    async def _settle(self, job: Job, outcome: Outcome, duration: float) -> None:
+        change = settle(job, outcome, self._clock.now(), duration, self._random)
+        await self._settled(asyncio.ensure_future(self._store.write(change)), change)
 
     async def _settled(self, written: "asyncio.Future[list[Written]]", change: Settle) -> None:
         while True:
@@ -106,10 +115,10 @@ class Workers:
 
     # ---- cutting ----------------------------------------------------------------------------------
 
-    def cut(self, uid: str, claim: int) -> None:
-        """End the attempt that runs `uid` under that claim, if it still does. What it came to is dropped."""
-        task, held = self.running.get(uid, (None, None))
-        if task is not None and held is not None and held.job.claim == claim:
+    def cut(self, claim: int) -> None:
+        """End the attempt that runs under that claim, if one still does. What it came to is dropped."""
+        task, _ = self.running.get(claim, (None, None))
+        if task is not None and task not in self._cut:  # a second cancel would hit it as it cleans up
             self._cut.add(task)
             task.cancel()
 
@@ -127,18 +136,19 @@ class Workers:
             logger.info("could not release a job: %s", error, extra={"uid": held.job.uid})
         else:
             self._events.settled(change.job)
-        self.cut(held.job.uid, held.job.claim)
+        self.cut(held.job.claim)
 
     def _give_back(self, held: Held) -> None:
         """A job came when nobody wanted one any more: nothing was sent, it goes back to its place."""
-        task = asyncio.create_task(self._release_unsent(held.job))
+        outcome = Released("it was claimed as the tasker stopped; nothing was sent", sent=False)
+        task = asyncio.create_task(self._settle(held.job, outcome, 0.0))
         self._returns.add(task)
         task.add_done_callback(self._returns.discard)
 
-    async def _release_unsent(self, job: Job) -> None:
-        outcome = Released("it was claimed as the tasker stopped; nothing was sent", sent=False)
-        change = settle(job, outcome, self._clock.now(), 0.0, self._random)
-        await self._settled(asyncio.ensure_future(self._store.write(change)), change)
+    def abandon(self) -> None:
+        """End what still waits for the store; what that can't write any more, the next start takes back."""
+        for task in self._tasks | self._returns:
+            task.cancel()
 
     async def ended(self) -> None:
         """Until every worker has ended and every job that was not wanted is back. Close the feed first."""

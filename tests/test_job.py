@@ -72,6 +72,12 @@ def test_a_refused_move_says_what_to_do_instead(action: Action, state: State, in
         destination(a_job(state=state), action)
 
 
+def test_a_canceled_job_has_the_duration_of_the_attempt_that_was_cut() -> None:
+    running = a_job(state=State.RUNNING, started_ms=NOW - 1500, duration=9.0)
+    assert canceled(running, NOW).duration == 1.5
+    assert canceled(a_job(duration=9.0), NOW).duration == 9.0
+
+
 def test_cancel_and_pause_of_a_running_command_are_wishes() -> None:
     job = a_job(kind="command", state=State.RUNNING, claim=7)
     for make, wish in ((lambda job: canceled(job, NOW), Wish.CANCEL), (paused, Wish.PAUSE)):

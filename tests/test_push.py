@@ -224,7 +224,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"uid": "5"}, "uid", "is not a UUID"),
     ({"uid": 5}, "uid", "UUID"),
     ({"colour": "red"}, "colour", "not a field of a job; those are url, method"),
-    ({"retries": 3}, "retries", "did you mean max_attempts?; it counts the first"),
+    ({"retries": 3}, "retries", "did you mean max_attempts? It counts the first"),
     ({"max_retries": 3}, "max_retries", "did you mean max_attempts?"),
     ({"run_at": "x"}, "run_at", "did you mean due_at?"),
     ({"eta": "x"}, "eta", "did you mean due_at?"),
@@ -373,7 +373,7 @@ def test_a_copy_is_the_same_request_without_its_past() -> None:
 def test_every_field_of_a_job_is_copied_or_left_behind_on_purpose() -> None:
     told = {"uid", "state", "seq", "due_ms", "delayed", "expires_ms", "blocked_by", "key", "fingerprint"}
     told |= {"created_ms", "started_ms", "finished_ms", "duration", "attempt", "failures", "crashes", "run"}
-    told |= {"status", "error", "progress", "claim", "owner", "lease_ms", "wish", "revision"}
+    told |= {"status", "error", "progress", "claim", "owner", "lease_until", "wish", "revision"}
     marked = {
         info.name: _other(getattr(job(), info.name))
         for info in msgspec.structs.fields(Job)

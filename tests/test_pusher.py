@@ -1,6 +1,7 @@
 """A job's whole way, from push to its last state."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -164,6 +165,76 @@ async def test_a_thousand_cancels_while_running_leave_the_workers_whole(
         assert counts == {(State.CANCELED, "default"): 320, (State.COMPLETED, "default"): 20}
 
 
+async def test_a_job_retried_while_its_cut_attempt_still_ends_can_be_cut_again(
+    new_store: Callable[[], Store],
+) -> None:
+    leave, running_now = asyncio.Event(), 0
+
+    async def play(held: Held) -> Outcome:
+        nonlocal running_now
+        running_now += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            running_now -= 1
+            if held.job.attempt == 1:
+                await leave.wait()  # a runner that takes its time to clean up
+        raise AssertionError("unreachable")
+
+    async with running(new_store(), ScriptedRunner(play=play), concurrency=2) as pusher:
+        job = await pusher.push(URL)
+        await eventually(lambda: running_now)
+        await pusher.cancel(job.uid)
+        await pusher.retry(job.uid)
+        await eventually(lambda: running_now)
+        leave.set()
+        await eventually(lambda: pusher._workers.running and len(pusher._workers.running) == 1)
+        await pusher.cancel(job.uid)
+        await eventually(lambda: not running_now and not pusher._workers.running)
+        assert not pusher.broken.done()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(None, id="no outcome"),
+        pytest.param(asyncio.CancelledError(), id="a cancel of its own"),
+        pytest.param(ValueError("\ud800"), id="an error that can't be written"),
+        pytest.param(Failure(ErrorClass.NOT_SENT, "\ud800"), id="a message that can't be written"),
+        pytest.param(Success(Result(200, (("\ud800", ""),))), id="a result that can't be written"),
+    ],
+)
+async def test_a_runner_that_misbehaves_takes_no_worker_with_it(
+    new_store: Callable[[], Store], bad: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        logging.root.manager, "disable", logging.CRITICAL
+    )  # no report could hold what is said
+
+    async def play(held: Held) -> Outcome:
+        if held.job.title:
+            return Success(Result(200))
+        if isinstance(bad, BaseException):
+            raise bad
+        return bad  # type: ignore[no-any-return]
+
+    store = new_store()
+    async with running(store, ScriptedRunner(play=play), concurrency=1) as pusher:
+        jobs = [await pusher.push(URL) for _ in range(2)]
+        good = await pusher.push(URL, title="good")
+        await in_state(pusher, good.uid, State.COMPLETED)
+        if isinstance(store, LmdbStore) or not isinstance(bad, Success):
+            assert {(await pusher.get(job.uid)).state for job in jobs} == {State.ERROR}
+        assert not pusher.broken.done()
+
+
+async def test_what_is_said_of_a_queue_at_the_same_time_is_all_kept(new_store: Callable[[], Store]) -> None:
+    async with running(new_store()) as pusher:
+        await asyncio.gather(pusher.set_queue("q", paused=True), pusher.set_queue("q", concurrency=3))
+        (figures,) = await pusher.queues()
+        assert figures.rule.paused and figures.rule.concurrency == 3
+
+
 async def test_pause_resume_run_retry_and_duplicate(new_store: Callable[[], Store]) -> None:
     runner = ScriptedRunner(Failure(ErrorClass.ANSWERED, "404", Result(404)))
     async with running(new_store(), runner) as pusher:
@@ -271,6 +342,66 @@ async def test_a_job_past_its_expires_at_ends_as_expired(new_store: Callable[[],
         done = await in_state(pusher, job.uid, State.ERROR)
         assert done.error is not None and done.error.error_class is ErrorClass.EXPIRED
         assert done.finished_ms >= soon and not runner.ran
+
+
+async def test_a_job_that_failed_past_its_expires_at_ends_as_expired(new_store: Callable[[], Store]) -> None:
+    async def play(held: Held) -> Outcome:
+        await asyncio.sleep(0.1)  # past its expires_at
+        return Failure(ErrorClass.NOT_SENT, "refused", retry_after=3600)
+
+    async with running(new_store(), ScriptedRunner(play=play)) as pusher:
+        job = await pusher.push(URL, expires_at=_rfc3339(pusher.clock.now() + 60), max_attempts=2)
+        done = await in_state(pusher, job.uid, State.ERROR)
+        assert done.attempt == 1 and done.error is not None
+        assert done.error.error_class is ErrorClass.EXPIRED
+
+
+async def test_a_job_pushed_while_upkeep_looks_expires_in_time(new_store: Callable[[], Store]) -> None:
+    store, uids = new_store(), []
+    figures = store.figures
+
+    async def with_a_push() -> Any:
+        if not uids:
+            late = _rfc3339(pusher.clock.now() + 60)
+            uids.append((await pusher.push(URL, queue="q", expires_at=late)).uid)
+        return await figures()
+
+    pusher = TaskPusher(store, {"http": ScriptedRunner()})
+    store.figures = with_a_push  # type: ignore[method-assign]
+    await pusher.start()
+    await pusher.set_queue("q", paused=True)
+    await eventually(lambda: uids)
+    await in_state(pusher, uids[0], State.ERROR)
+    await pusher.stop()
+    await pusher.close()
+
+
+async def test_a_job_that_a_claim_finds_expired_is_told_of(new_store: Callable[[], Store]) -> None:
+    clock, told = FakeClock(), []
+    async with running(new_store(), clock=clock) as pusher:
+        pusher.events.listen(told.append)
+        job = await pusher.push(URL, delay=10, expires_at=_rfc3339(clock.now() + 20_000))
+        clock.advance(30)
+        await pusher.push(URL)  # any wake-up looks at the clock
+        await in_state(pusher, job.uid, State.ERROR)
+        await eventually(lambda: (job.uid, State.ERROR) in [(one.uid, one.state) for one in told])
+
+
+async def test_a_drained_job_has_the_time_at_which_it_really_started(new_store: Callable[[], Store]) -> None:
+    gate = Gate()
+    clock = FakeClock()
+    pusher = TaskPusher(new_store(), {"http": gate}, clock=clock, concurrency=1)
+    await pusher.start()
+    jobs = [await pusher.push(URL) for _ in range(2)]
+    await eventually(lambda: gate.now_running)
+    stopping = asyncio.create_task(pusher.stop(drain=True))
+    await asyncio.sleep(0)
+    clock.advance(60)
+    gate.open.set()
+    await stopping
+    last = await pusher.get(jobs[1].uid)
+    assert last.state is State.COMPLETED and last.started_ms == clock.now()
+    await pusher.close()
 
 
 async def test_finished_jobs_are_forgotten_after_their_keeping(new_store: Callable[[], Store]) -> None:

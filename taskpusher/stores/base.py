@@ -4,7 +4,7 @@ The pusher decides what shall be; the store keeps it and decides the order. One 
 `taskpusher.testing.StoreContract`, says what every store must do.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from struct import pack
 from typing import Protocol
 
@@ -40,7 +40,10 @@ class Edit(msgspec.Struct, frozen=True):
 
 
 class Settle(msgspec.Struct, frozen=True):
-    """What an attempt made of the job; refused with ClaimLost unless it is still held under `claim`."""
+    """What an attempt made of the job; refused with ClaimLost unless it is still held under `claim`.
+
+    What came in while it ran is kept: progress, and on a job that waits again, a wish it did not know of.
+    """
 
     job: Job
     claim: int
@@ -79,6 +82,7 @@ class Written(msgspec.Struct, frozen=True):
 class Claimed(msgspec.Struct, frozen=True):
     jobs: list[Held]
     next_due: int | None  # when fewer than asked for: the earliest moment another one may run
+    expired: list[Job] = []  # what was met past its expires_ms, settled as such
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -160,6 +164,17 @@ def newest_first(state: State | None) -> bool:
     return state is None or state in FINISHED
 
 
+def ownerless(running: Iterable[Job], owner: str, now: int) -> tuple[list[Job], int | None]:
+    """The orphans among jobs of one node, `owner` being its present epoch; and when the next lease ends."""
+    orphans, ends = [], []
+    for job in running:
+        if job.lease_until > now:
+            ends.append(job.lease_until)
+        elif job.lease_until or job.owner != owner:
+            orphans.append(job)
+    return sorted(orphans, key=lambda job: job.seq), min(ends, default=None)
+
+
 class Store(Protocol):
     """Keeps jobs.
 
@@ -179,19 +194,23 @@ class Store(Protocol):
         Raises UidTaken, KeyTaken, StaleEdit, ClaimLost, UnknownJob, StoreFull.
         """
 
-    def claim(self, limit: int, now: int) -> Awaitable[Claimed]:
-        """Up to `limit` jobs that are due at `now`, now running under a claim token of this epoch.
+    def claim(self, limit: int, now: int, due: int | None = None) -> Awaitable[Claimed]:
+        """Up to `limit` jobs due at `due` (None: `now`), running from `now` under claim tokens of this epoch.
 
         Queues take turns; within one: by priority, due time, order of pushing. Left out are jobs of paused
         queues, of queues at their concurrency and of limit keys at their cap; jobs past `expires_ms` are
         settled as expired instead.
         """
 
-    def orphans(self) -> Awaitable[Sequence[Job]]:
-        """Running jobs whose owner is gone: an earlier epoch of this node, or a lease that has ended."""
+    def orphans(self, now: int) -> Awaitable[tuple[list[Job], int | None]]:
+        """Running jobs that nobody holds any more, as pushed; and when the next lease ends.
+
+        A job with `lease_until` is held until then, whoever runs; another one by its owner: not by an
+        earlier epoch, nor by a node that has not called `renew` for a lease.
+        """
 
     def renew(self) -> Awaitable[dict[str, Job]]:
-        """Say that this node lives; the jobs it holds that carry a wish, by uid."""
+        """Say that this node lives; by uid, the jobs it held that carry a wish or were taken from it."""
 
     def get(self, uid: str) -> Awaitable[Job | None]:
         """The job, without what is kept beside it."""
@@ -218,4 +237,5 @@ class Store(Protocol):
         """What the store takes and has left."""
 
     def watch(self, hint: Callable[[], None], broken: Callable[[BaseException], None]) -> None:
-        """Call `hint` when another node made something claimable; `broken` when the disk has failed."""
+        """Call `hint` when there may be something to claim, renew or take back that this node does not
+        know of; `broken` when the disk has failed. A store that one process owns has no hints to give."""

@@ -26,9 +26,7 @@ class Directory:
     def acquire(self) -> None:
         """Make the directory if need be and own it. Raises StoreLocked, StoreUnreadable."""
         try:
-            if not self.path.exists():
-                self.path.mkdir(mode=0o700, parents=True)
-                sync_directory(self.path.parent)
+            self._make()
             lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreUnreadable(f"can't use {self.path} as a store: {error.strerror}") from error
@@ -48,6 +46,19 @@ class Directory:
             if error.errno != errno.ENOSPC:  # a full disk must not keep the queue from being drained
                 self.release()
                 raise StoreUnreadable(f"can't write to {self.path}: {error.strerror}") from error
+
+    def _make(self) -> None:
+        """The directory and those above it, for nobody but us, and so that a power cut leaves them there."""
+        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        if not missing:
+            return
+        before = os.umask(0o077)
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        finally:
+            os.umask(before)
+        for path in missing:
+            sync_directory(path.parent)
 
     def release(self) -> None:
         if self._lock is not None:
@@ -75,6 +86,18 @@ class Directory:
         """Bytes free on the disk for us, and how many of them to leave free."""
         disk = os.statvfs(self.path)
         return disk.f_bavail * disk.f_frsize, min(RESERVE, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
+
+
+def take_blocks(file: Path, size: int) -> None:
+    """Have the disk give that file its room now: a page of a mapped file that it has no room for later would
+    end the process by SIGBUS. Raises OSError."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        missing = size - os.fstat(handle).st_size
+        if missing > 0 and os.write(handle, bytes(missing)) < missing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(handle)
 
 
 def _pid_in(lock: int) -> int | None:

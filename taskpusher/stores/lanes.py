@@ -8,13 +8,16 @@ and not the jobs; and a lane that may not run is not looked at, so jobs that are
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Any
 
 from .base import QueueRule
 
 Lane = tuple[str, str]  # queue, limit key or ""
 Head = tuple[int, int, bytes]  # due_ms, seq, uid
 Taken = tuple[Lane, int, Head]  # where the job waits: lane, priority, head
+
+MOST_STALE = 64  # entries that no row needs any more, beside as many as there are of use
 
 
 class _Row:
@@ -32,13 +35,14 @@ class _Row:
 class _Queue:
     """What one queue may run."""
 
-    __slots__ = ("in_turn", "ready", "rows", "rule", "running")
+    __slots__ = ("in_turn", "most_ready", "ready", "rows", "rule", "running")
 
     def __init__(self, name: str) -> None:
         self.rule = QueueRule(name)
         self.running = 0
         self.rows = 0  # how many _Rows are its
         self.ready: list[tuple[int, Head, int, _Row]] = []  # heap of the heads that are due, by priority
+        self.most_ready = MOST_STALE  # entries, before it is swept
         self.in_turn = False
 
     def may_run(self) -> bool:
@@ -55,6 +59,7 @@ class Lanes:
         self._queues: dict[str, _Queue] = {}
         self._turns: deque[_Queue] = deque()  # the queues that have a job due and may run it
         self._later: list[tuple[Head, int, _Row]] = []  # heap of the heads that are not due yet
+        self._most_later = MOST_STALE
         self._offers = 0  # numbers what goes into the heaps: an old head may equal a new one
         self._now = 0
         self._running: Counter[str] = Counter()  # by limit key
@@ -80,8 +85,8 @@ class Lanes:
 
     def removed(self, lane: Lane, priority: int, head: Head) -> None:
         """A job does not wait in `lane` any more."""
-        row = self._rows[lane][priority]
-        if row.head != head:
+        row = self._rows.get(lane, {}).get(priority)
+        if row is None or row.head != head:  # None: a write of several jobs has taken the others too
             return
         row.head = self._peek(lane, priority)
         if row.head is None:
@@ -116,11 +121,15 @@ class Lanes:
         else:
             self._offers += 1
             heappush(self._later, (head, self._offers, row))
+            if len(self._later) > self._most_later:
+                self._most_later = _sweep(self._later)
 
     def _make_ready(self, row: _Row, head: Head) -> None:
         queue = row.queue
         self._offers += 1
         heappush(queue.ready, (row.priority, head, self._offers, row))
+        if len(queue.ready) > queue.most_ready:
+            queue.most_ready = _sweep(queue.ready)
         if not queue.in_turn:
             self._take_turn(queue)
 
@@ -151,6 +160,7 @@ class Lanes:
                 return taken
             turns.popleft()
             queue.in_turn = False
+            self._forget(queue.rule.name)
         return None
 
     def _first_of(self, queue: _Queue) -> Taken | None:
@@ -251,3 +261,13 @@ class Lanes:
             and queue.rule == QueueRule(name)
         ):
             del self._queues[name]
+
+
+def _sweep(heap: list[Any]) -> int:
+    """Drop what is no row's head any more; how long the heap may become before the next time.
+
+    It would not surface by itself while its queue is paused, or for as long as it is not due.
+    """
+    heap[:] = {entry[-1]: entry for entry in heap if entry[-1].head is entry[-3]}.values()
+    heapify(heap)
+    return 2 * len(heap) + MOST_STALE

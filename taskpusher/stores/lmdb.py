@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import pack, unpack
@@ -27,14 +27,19 @@ from .base import (
     StoreFigures,
     Written,
     newest_first,
+    ownerless,
 )
-from .directory import Directory
+from .directory import DATA, Directory, take_blocks
 from .numbers import lane_in
 from .tables import STATE_CODES, STATES, TABLES, Tables, Txn, decode_rule, uid_key
+from .walks import list_of, prefixed, walk_from
 from .writer import FULL, Claim, Room, Write, Writer
 
 FORMAT = 1
 MAP_SIZE = 64 << 30  # bytes of address space, sparse; doubled live when it is full
+MOST_UNWRITTEN = 1 << 18  # bytes that the file may be shorter than its last page number says
+READERS = 256  # entries of 64 bytes in LMDB's lock file, after a head of 128
+NEARLY_FULL = 1 << 20  # bytes free on a disk that may have taken a write in part
 SLICE = 500  # records looked at in one read transaction, so that no reader is old and no writer waits
 
 T = TypeVar("T")
@@ -79,17 +84,18 @@ class LmdbStore:
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(2, "taskpusher-reader")
         self._room = Room(self._measure_room)
-        self._writer = Writer(self._env, self._tables, self._loop, self._grow, self._fail)
+        self._writer = Writer(self._env, self._tables, self._loop, self._grow, self._fail, self._nearly_full)
 
     def _open_env(self, path: Path) -> Any:
         """LMDB's defaults are the durable flags. A file of another format raises StoreUnreadable."""
         before = os.umask(0o077)
         try:
+            take_blocks(path / "lock.mdb", READERS * 64 + 128)
             env = lmdb.open(
                 str(path),
                 map_size=self._map_size,
                 max_dbs=len(TABLES) + 8,
-                max_readers=256,
+                max_readers=READERS,
                 mode=0o700,
                 sync=True,
                 metasync=True,
@@ -100,14 +106,36 @@ class LmdbStore:
         finally:
             os.umask(before)
         try:
-            self._check_format(env)
+            if path == self.path:
+                self._check_length(env)
+            self._check_format(env, new=path != self.path)
         except BaseException:
             env.close()
             raise
         return env
 
-    def _check_format(self, env: Any) -> None:
-        meta = env.open_db(b"meta", create=True)
+    def _check_length(self, env: Any) -> None:
+        """Reading a page beyond the end of the file would end the process by SIGBUS.
+
+        The last commit may have left its last pages unwritten, since nothing uses them: they are added.
+        """
+        whole = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        size = (self.path / DATA).stat().st_size
+        if size < whole - min(MOST_UNWRITTEN, whole // 4):
+            raise StoreUnreadable(
+                f"{self.path / DATA} was cut short, to {size} of {whole} bytes: put a whole copy back"
+            )
+        if size < whole:
+            os.truncate(self.path / DATA, whole)
+
+    def _check_format(self, env: Any, new: bool) -> None:
+        try:
+            meta = env.open_db(b"meta", create=new)
+        except lmdb.NotFoundError:
+            raise StoreUnreadable(
+                f"{self.path / DATA} is empty or another program's: put the store back, "
+                "or choose another --store"
+            ) from None
         with env.begin(write=True) as txn:
             found = txn.get(b"format", db=meta)
             if found is None:
@@ -121,12 +149,14 @@ class LmdbStore:
                 )
 
     def _begin_epoch(self) -> int:
-        """The number of this opening by this node; everything claimed under an earlier one is an orphan."""
+        """The number of this opening; everything claimed under an earlier one is an orphan.
+
+        It is the store's and not the node's: a machine that has a new name must not give old tokens again.
+        """
         meta = self._env.open_db(b"meta")
-        key = b"epoch " + self._node.encode()
         with self._env.begin(write=True) as txn:
-            epoch = int(unpack(">I", txn.get(key, pack(">I", 0), db=meta))[0]) + 1
-            txn.put(key, pack(">I", epoch), db=meta)
+            epoch = int(unpack(">I", txn.get(b"epoch", bytes(4), db=meta))[0]) + 1
+            txn.put(b"epoch", pack(">I", epoch), db=meta)
         return epoch
 
     async def close(self) -> None:
@@ -145,15 +175,15 @@ class LmdbStore:
     def write(self, *changes: Change) -> Awaitable[list[Written]]:
         future: asyncio.Future[list[Written]] = self._loop.create_future()
         request = Write(changes, future)
-        if request.adds() and not self._room.check(self._writer.full):
+        if request.adds() and not self._room.check(request.size(), self._writer.full):
             future.set_exception(StoreFull(FULL))
         else:
             self._writer.submit(request)
         return future
 
-    def claim(self, limit: int, now: int) -> Awaitable[Claimed]:
+    def claim(self, limit: int, now: int, due: int | None = None) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = self._loop.create_future()
-        self._writer.submit(Claim(limit, now, future))
+        self._writer.submit(Claim(limit, now, now if due is None else due, future))
         return future
 
     async def renew(self) -> dict[str, Job]:
@@ -173,9 +203,13 @@ class LmdbStore:
             self._map_size = self._env.info()["map_size"] * 2
             self._env.set_mapsize(self._map_size)
 
-    def _measure_room(self) -> bool:
+    def _measure_room(self) -> int:
+        """Bytes that new jobs may take: of the disk, or inside the file."""
         free, reserve = self._directory.free()
-        return free > reserve or free + self._read(self._free_bytes) > 2 * reserve
+        return max(free - reserve, free + self._read(self._free_bytes) - 2 * reserve)
+
+    def _nearly_full(self) -> bool:
+        return self._directory.free()[0] < NEARLY_FULL
 
     # ---- reading ----------------------------------------------------------------------------------
 
@@ -208,14 +242,13 @@ class LmdbStore:
             job,
             txn.get(uid, b"", db=self._tables.db("bodies")),
             None if result is None else decode_result(result),
-            [decode_attempt(value) for _, value in _prefixed(self._cursor(txn, "attempts"), uid)],
+            [decode_attempt(value) for _, value in prefixed(self._cursor(txn, "attempts"), uid)],
         )
 
-    async def orphans(self) -> Sequence[Job]:
-        def look(txn: Txn) -> list[Job]:
-            ours = self.owner.encode()
-            uids = [uid for uid, owner in self._cursor(txn, "running") if owner != ours]
-            return sorted((job for uid in uids if (job := self._job(txn, uid))), key=lambda job: job.seq)
+    async def orphans(self, now: int) -> tuple[list[Job], int | None]:
+        def look(txn: Txn) -> tuple[list[Job], int | None]:
+            uids = [uid for uid, _ in self._cursor(txn, "running")]
+            return ownerless([job for uid in uids if (job := self._job(txn, uid))], self.owner, now)
 
         return self._read(look)
 
@@ -231,7 +264,7 @@ class LmdbStore:
     ) -> tuple[list[Job], int | None]:
         """The first jobs of an index by time that are earlier than `before`; and when the next one is."""
         jobs: list[Job] = []
-        for key, uid in _prefixed(self._cursor(txn, table), prefix):
+        for key, uid in prefixed(self._cursor(txn, table), prefix):
             moment = unpack(">Q", key[len(prefix) : len(prefix) + 8])[0]
             if moment >= before or len(jobs) == limit:
                 return jobs, moment
@@ -276,8 +309,8 @@ class LmdbStore:
                 return
 
     def _slice(self, txn: Txn, state: State | None, after: bytes | None) -> list[tuple[bytes, Job | None]]:
-        table, prefix = _list_of(state)
-        rows = _walk_from(self._cursor(txn, table), prefix, after, newest_first(state))
+        table, prefix = list_of(state)
+        rows = walk_from(self._cursor(txn, table), prefix, after, newest_first(state))
         part: list[tuple[bytes, Job | None]] = []
         for key, value in rows:
             if table == "jobs":
@@ -335,6 +368,8 @@ class LmdbStore:
         return oldest
 
     async def figures(self) -> StoreFigures:
+        self._room.check(0, doubtful=False)  # it may have changed since the last push
+
         def look(txn: Txn) -> StoreFigures:
             size = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
             disk_free, _ = self._directory.free()
@@ -348,43 +383,3 @@ class LmdbStore:
         stats = [self._env.stat(), *(txn.stat(self._tables.db(name)) for name in TABLES)]
         used = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
         return int(max(0, self._env.info()["last_pgno"] + 1 - used) * stats[0]["psize"])
-
-
-def _prefixed(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    found = cursor.set_range(prefix)
-    while found and cursor.key().startswith(prefix):
-        yield cursor.item()
-        found = cursor.next()
-
-
-def _list_of(state: State | None) -> tuple[str, bytes]:
-    """The table that lists a state, and the prefix of its keys."""
-    match state:
-        case None:
-            return "jobs", b""
-        case State.WAITING:
-            return "due", b""
-        case State.RUNNING:
-            return "running", b""
-        case State.PAUSED:
-            return "paused", b""
-    return "finished", bytes([STATE_CODES[state]])
-
-
-def _walk_from(
-    cursor: Any, prefix: bytes, after: bytes | None, backwards: bool
-) -> Iterable[tuple[bytes, bytes]]:
-    """The items with that key prefix, beginning beyond `after`, from the far end if `backwards`."""
-    if backwards:
-        end = prefix + after if after is not None else prefix + b"\xff" * 32
-        found = cursor.set_range(end)
-        found = cursor.prev() if found else cursor.last()
-        step = cursor.prev
-    else:
-        found = cursor.set_range(prefix + (after or b""))
-        if found and after is not None and cursor.key() == prefix + after:
-            found = cursor.next()
-        step = cursor.next
-    while found and cursor.key().startswith(prefix):
-        yield cursor.item()
-        found = step()

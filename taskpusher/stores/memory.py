@@ -6,7 +6,7 @@ Also the plainest reading of what a store must do: dictionaries and sorted lists
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +29,7 @@ from .base import (
     StoreFigures,
     Written,
     newest_first,
+    ownerless,
     position,
 )
 from .lanes import Head, Lane, Lanes
@@ -85,12 +86,14 @@ class MemoryStore:
         staged: dict[str, _Row | None] = {}
         try:
             written = [self._apply(change, staged) for change in changes]
-            self._check_keys(staged)
         except TaskPusherError as error:
             future.set_exception(error)
             return future
         for uid, row in staged.items():
             self._keep(uid, row)
+        for change in changes:
+            if isinstance(change, QueueRule):
+                self._rule(change)
         future.set_result(written)
         return future
 
@@ -105,12 +108,13 @@ class MemoryStore:
             case Remove():
                 self._fresh(change.uid, change.revision, staged)
                 staged[change.uid] = None
-            case QueueRule():
-                self._rules[change.name] = change
-                if change == QueueRule(change.name):
-                    del self._rules[change.name]
-                self._lanes.ruled(change)
         return Written(None)
+
+    def _rule(self, rule: QueueRule) -> None:
+        self._rules[rule.name] = rule
+        if rule == QueueRule(rule.name):
+            del self._rules[rule.name]
+        self._lanes.ruled(rule)
 
     def _row(self, uid: str, staged: dict[str, _Row | None]) -> _Row | None:
         return staged[uid] if uid in staged else self._rows.get(uid)
@@ -129,7 +133,7 @@ class MemoryStore:
             if found.job.fingerprint and found.job.fingerprint == job.fingerprint:
                 return Written(found.job, existing=True)
             raise UidTaken(job.uid)
-        if job.key and (holder := self._holder(job.key, staged)):
+        if holder := self._holder(job.key, staged):
             return Written(holder, existing=True)
         self._seq += 1
         job = replace(job, seq=self._seq)
@@ -142,34 +146,33 @@ class MemoryStore:
             raise ClaimLost(change.job.uid)
         job = change.job
         if row.job.revision != job.revision - 1:
-            job = replace(job, revision=row.job.revision + 1, progress=row.job.progress)
+            wish = row.job.wish if job.state is State.WAITING else None
+            job = replace(job, revision=row.job.revision + 1, progress=row.job.progress, wish=wish)
         attempts = (*row.attempts, change.attempt)[-ATTEMPTS_KEPT:]
         result = row.result if change.result is None else change.result
         staged[job.uid] = _Row(job, row.body, result, attempts)
         return Written(job)
 
     def _edit(self, change: Edit, staged: dict[str, _Row | None]) -> Written:
-        row = self._fresh(change.job.uid, change.job.revision - 1, staged)
+        job = change.job
+        row = self._fresh(job.uid, job.revision - 1, staged)
+        had = row.job.key if row.job.state in LIVE else ""
+        if job.key != had and job.state in LIVE and (holder := self._holder(job.key, staged)):
+            raise KeyTaken(job.key, holder.uid)
         body = row.body if change.body is None else change.body
         attempts = row.attempts if change.attempt is None else (*row.attempts, change.attempt)
-        staged[change.job.uid] = _Row(change.job, body, row.result, attempts[-ATTEMPTS_KEPT:])
-        return Written(change.job)
+        staged[job.uid] = _Row(job, body, row.result, attempts[-ATTEMPTS_KEPT:])
+        return Written(job)
 
     def _holder(self, key: str, staged: dict[str, _Row | None]) -> Job | None:
         """The live job that has the key, as things stand within this write."""
+        if not key:
+            return None
         for row in staged.values():
             if row is not None and row.job.key == key and row.job.state in LIVE:
                 return row.job
         uid = self._keys.get(key)
         return self._rows[uid].job if uid and uid not in staged else None
-
-    def _check_keys(self, staged: dict[str, _Row | None]) -> None:
-        for uid, row in staged.items():
-            if row is None or not row.job.key or row.job.state not in LIVE:
-                continue
-            holder = self._keys.get(row.job.key, uid)
-            if holder != uid and holder not in staged:
-                raise KeyTaken(row.job.key, holder)
 
     # ---- the indexes ------------------------------------------------------------------------------
 
@@ -210,16 +213,21 @@ class MemoryStore:
 
     # ---- claiming ---------------------------------------------------------------------------------
 
-    def claim(self, limit: int, now: int) -> Awaitable[Claimed]:
+    def claim(self, limit: int, now: int, due: int | None = None) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = asyncio.get_running_loop().create_future()
+        due = now if due is None else due
         held: list[Held] = []
-        while len(held) < limit and (taken := self._lanes.take(now)) is not None:
+        late: list[Job] = []
+        while len(held) < limit and (taken := self._lanes.take(due)) is not None:
             row = self._rows[taken[2][2].decode()]
             job = self._next_state(row.job, now)
             self._keep(job.uid, replace(row, job=job))
             if job.state is State.RUNNING:
                 held.append(Held(job, row.body))
-        future.set_result(Claimed(held, self._lanes.next_due() if len(held) < limit else None))
+            elif job.state is State.ERROR:
+                late.append(job)
+        next_due = self._lanes.next_due() if len(held) < limit else None
+        future.set_result(Claimed(held, next_due, late))
         return future
 
     def _next_state(self, job: Job, now: int) -> Job:
@@ -231,9 +239,9 @@ class MemoryStore:
         self._claims += 1
         return claimed(job, (self._epoch << 32) + self._claims, self.owner, now)
 
-    async def orphans(self) -> Sequence[Job]:
+    async def orphans(self, now: int) -> tuple[list[Job], int | None]:
         running = [row.job for row in self._rows.values() if row.job.state is State.RUNNING]
-        return sorted((job for job in running if job.owner != self.owner), key=lambda job: job.seq)
+        return ownerless(running, self.owner, now)
 
     async def renew(self) -> dict[str, Job]:
         return {}

@@ -41,13 +41,21 @@ class LaneNumbers:
         text = "\0".join(lane)
         key: bytes | None = txn.get(short_hash(text), db=self._names)
         if key is None:
-            key = pack(">I", unpack(">I", txn.get(b"lanes", b"\0\0\0\0", db=self._meta))[0] + 1)
+            key = self._free_number(txn)
             txn.put(b"lanes", key, db=self._meta)
             txn.put(short_hash(text), key, db=self._names)
             txn.put(key, text.encode(), db=self._names)
         self._keys[lane], self._lanes[key] = key, lane
         self._new.append(lane)
         return key
+
+    def _free_number(self, txn: Any) -> bytes:
+        """The next one after the last given; past the greatest, those of lanes that went come again."""
+        last: bytes = txn.get(b"lanes", b"\0\0\0\0", db=self._meta)
+        while True:
+            last = pack(">I", (unpack(">I", last)[0] + 1) & 0xFFFFFFFF)
+            if txn.get(last, db=self._names) is None:
+                return last
 
     def begin(self) -> None:
         """What comes now may be undone by `forget_new`."""
@@ -59,9 +67,8 @@ class LaneNumbers:
         self._new.clear()
 
     def remove(self, txn: Any, lane: Lane) -> None:
-        """Nothing waits in that lane any more, and its queue will not bring it back."""
-        key = self._keys.pop(lane, None)
-        if key is not None:
+        """No job is in that lane, and no count is kept of it."""
+        if (key := self._keys.pop(lane, None)) is not None:
             del self._lanes[key]
             txn.delete(short_hash("\0".join(lane)), db=self._names)
             txn.delete(key, db=self._names)

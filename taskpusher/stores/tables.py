@@ -116,10 +116,12 @@ class Tables:
 
     def begin(self, txn: Txn) -> None:
         self._txn = txn
+        self._numbers.begin()
 
     def finish(self) -> None:
         """Write what the batch changed in memory; the last step before its commit."""
         txn, counts = self._txn, self._db["counts"]
+        fewer: set[str] = set()
         for slot in self._dirty:
             key = bytes((STATE_CODES[slot[0]],)) + self._numbers.key(txn, (slot[1], ""))
             if n := self._counts[slot]:
@@ -127,7 +129,11 @@ class Tables:
             else:
                 txn.delete(key, db=counts)
                 del self._counts[slot]
+                fewer.add(slot[1])
         self._dirty.clear()
+        for queue in fewer:
+            if not any((state, queue) in self._counts for state in STATES):  # its last job has gone
+                self._numbers.remove(txn, (queue, ""))
         if self._seq != self._saved_seq:
             txn.put(b"seq", pack(">Q", self._seq), db=self._db["meta"])
             self._saved_seq = self._seq
@@ -205,7 +211,8 @@ class Tables:
         if before is None or before.state is not State.RUNNING or before.claim != change.claim:
             raise ClaimLost(job.uid)
         if before.revision != job.revision - 1:  # progress or a wish came in while it ran
-            job = replace(job, revision=before.revision + 1, progress=before.progress)
+            wish = before.wish if job.state is State.WAITING else None
+            job = replace(job, revision=before.revision + 1, progress=before.progress, wish=wish)
         result = None if change.result is None else encode(change.result)
         self._replace(uid, before, job)
         self._note_attempt(uid, change)
@@ -258,24 +265,28 @@ class Tables:
 
     # ---- claiming ---------------------------------------------------------------------------------
 
-    def claim(self, limit: int, now: int) -> tuple[Claimed, bool]:
+    def claim(self, limit: int, now: int, due: int) -> tuple[Claimed, bool]:
         """The next jobs; and whether it stopped early, with more to look at."""
         held: list[Held] = []
+        late: list[Job] = []
         held_back = 0
         while len(held) < limit:
             if held_back >= MOST_HELD_BACK:
-                return Claimed(held, now), True
-            taken = self.lanes.take(now)
+                return Claimed(held, due, late), True
+            taken = self.lanes.take(due)
             if taken is None:
-                return Claimed(held, self.lanes.next_due()), False
-            one = self._claim_one(taken, now)
-            if one is None:
-                held_back += 1
-            else:
-                held.append(one)
-        return Claimed(held, None), False
+                return Claimed(held, self.lanes.next_due(), late), False
+            job = self._claim_one(taken, now)
+            if job is not None and job.state is State.RUNNING:
+                held.append(Held(job, self._body(taken[2][2]) if job.body_size else b""))
+                continue
+            held_back += 1
+            if job is not None and job.state is State.ERROR:
+                late.append(job)
+        return Claimed(held, None, late), False
 
-    def _claim_one(self, taken: Taken, now: int) -> Held | None:
+    def _claim_one(self, taken: Taken, now: int) -> Job | None:
+        """What became of that job: it runs, waits in the lane of a full limit key, or has expired."""
         uid = taken[2][2]
         job = self._waiting(taken)
         if job is None:
@@ -289,9 +300,11 @@ class Tables:
             after = claimed(job, self._last_claim, self._owner, now)
         self._replace(uid, job, after)
         self._moved(job, after, uid)
-        if after.state is not State.RUNNING:
-            return None
-        return Held(after, self._txn.get(uid, b"", db=self._db["bodies"]) if job.body_size else b"")
+        return after
+
+    def _body(self, uid: bytes) -> bytes:
+        body: bytes = self._txn.get(uid, b"", db=self._db["bodies"])
+        return body
 
     def _waiting(self, taken: Taken) -> Job | None:
         """The job at that head. One that can't be read is left out, so that the others go on."""
@@ -306,6 +319,7 @@ class Tables:
             key = self._numbers.key(self._txn, lane) + pack(">BQQ", priority, due, seq)
             self._txn.delete(key, db=self._ready)
             self._txn.delete(pack(">QQ", due, seq), db=self._due)
+            self._count(State.WAITING, lane[0], -1)
             self.lanes.removed(lane, priority, head)
         return job
 
@@ -316,20 +330,21 @@ class Tables:
         return None if record is None else from_record(record)
 
     def _replace(self, uid: bytes, before: Job | None, after: Job | None) -> None:
-        """The record and its indexes. Raises KeyTaken, before anything has been put."""
+        """The record and its indexes. KeyTaken, or whatever it raises, comes before anything has been put."""
         record = None if after is None else to_record(after)
+        gone = [] if before is None else self._rows(uid, before)
+        come = [] if after is None else self._rows(uid, after)
         old = before.key if before is not None and before.state in LIVE else ""
         new = after.key if after is not None and after.state in LIVE else ""
         if old != new:
             self._replace_key(uid, old, new)
-        if before is not None:
-            for table, key, _ in self._rows(uid, before):
-                self._txn.delete(key, db=table)
-        if after is None or record is None:
+        for table, key, _ in gone:
+            self._txn.delete(key, db=table)
+        if record is None:
             self._txn.delete(uid, db=self._jobs)
             return
         self._txn.put(uid, record, db=self._jobs)
-        for table, key, value in self._rows(uid, after):
+        for table, key, value in come:
             self._txn.put(key, value, db=table)
 
     def _replace_key(self, uid: bytes, old: str, new: str) -> None:
@@ -364,7 +379,7 @@ class Tables:
             self._running[after.uid] = after
             return
         if before is not None:
-            self._count(before, -1)
+            self._count(before.state, before.queue, -1)
             if before.state is State.WAITING:
                 head = (before.due_ms, before.seq, uid)
                 self.lanes.removed((before.queue, before.blocked_by), before.priority, head)
@@ -372,7 +387,7 @@ class Tables:
                 del self._running[before.uid]
                 self.lanes.ended(before.queue, self._caps(before))
         if after is not None:
-            self._count(after, 1)
+            self._count(after.state, after.queue, 1)
             if after.state is State.WAITING:
                 head = (after.due_ms, after.seq, uid)
                 self.lanes.added((after.queue, after.blocked_by), after.priority, head)
@@ -380,7 +395,7 @@ class Tables:
                 self._running[after.uid] = after
                 self.lanes.started(after.queue, self._caps(after))
 
-    def _count(self, job: Job, by: int) -> None:
-        slot = (job.state, job.queue)
+    def _count(self, state: State, queue: str, by: int) -> None:
+        slot = (state, queue)
         self._counts[slot] = self._counts.get(slot, 0) + by
         self._dirty.add(slot)

@@ -5,7 +5,6 @@ holds his request has been synced.
 """
 
 import asyncio
-import errno
 import logging
 import threading
 import time
@@ -22,6 +21,7 @@ from .tables import Tables
 logger = logging.getLogger("taskpusher")
 
 FULL_PAUSE = 1.0  # seconds between two tries to write to a full disk
+PAGE = 4096  # bytes
 FULL = "the disk is full; nothing was stored: make room, the tasker goes on by itself"
 
 
@@ -52,14 +52,18 @@ class Write:
     def adds(self) -> bool:
         return any(isinstance(change, Add) for change in self.changes)
 
+    def size(self) -> int:
+        """Bytes that the jobs may take on the disk, about."""
+        return sum(PAGE + len(change.body) for change in self.changes if isinstance(change, Add))
+
 
 class Claim:
     """Jobs asked for."""
 
-    __slots__ = ("error", "future", "held", "limit", "now", "result")
+    __slots__ = ("due", "error", "future", "limit", "now", "result")
 
-    def __init__(self, limit: int, now: int, future: "asyncio.Future[Claimed] | None") -> None:
-        self.limit, self.now = limit, now
+    def __init__(self, limit: int, now: int, due: int, future: "asyncio.Future[Claimed]") -> None:
+        self.limit, self.now, self.due = limit, now, due
         self.future = future
         self.result: Claimed | None = None
         self.error: Exception | None = None
@@ -67,8 +71,8 @@ class Claim:
     def run(self, tables: Tables) -> "Claim | None":
         """Claim; where many held-back jobs were met, the rest comes with the next commit."""
         self.error = None
-        claimed, more = tables.claim(self.limit, self.now)
-        if more and not claimed.jobs:
+        claimed, more = tables.claim(self.limit, self.now, self.due)
+        if more and not (claimed.jobs or claimed.expired):
             self.result = None
             return self
         self.result = claimed
@@ -91,14 +95,15 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         resize: Callable[[], None],
         broken: Callable[[BaseException], None],
+        nearly_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._env, self._tables, self._loop = env, tables, loop
-        self._resize, self._broken = resize, broken
+        self._resize, self._broken, self._nearly_full = resize, broken, nearly_full
         self._pending: list[Request] = []
         self._lock = threading.Lock()  # of _pending, _idle and _flushing
         self._idle = True
         self._batches: SimpleQueue[list[Request] | None] = SimpleQueue()
-        self._closing = False
+        self._closing = threading.Event()
         self.full = False
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="taskpusher-writer", daemon=True)
@@ -122,7 +127,7 @@ class Writer:
 
     def close(self) -> None:
         """Finish what was submitted, then end the thread. Blocks; call it off the loop."""
-        self._closing = True
+        self._closing.set()
         self._flush()
         self._batches.put(None)
         self._thread.join()
@@ -130,7 +135,7 @@ class Writer:
     def _answer(self, batch: list[Request]) -> None:
         for request in batch:
             future = request.future
-            if future is None or future.done():
+            if future.done():
                 continue
             if request.error is not None:
                 future.set_exception(request.error)
@@ -162,7 +167,7 @@ class Writer:
             except lmdb.MapFullError:
                 self._resize()
             except lmdb.Error as error:
-                if not _no_space(error):
+                if not self._no_space(error):
                     raise
                 batch = self._wait_for_room(batch)
             else:
@@ -192,13 +197,18 @@ class Writer:
             self.full = True
         with self._lock:
             batch, self._pending = batch + self._pending, []
-        refused = {request for request in batch if request.adds() or self._closing}
+        refused = {request for request in batch if request.adds() or self._closing.is_set()}
         for request in refused:
             request.error = StoreFull(FULL)
         self._loop.call_soon_threadsafe(self._answer, list(refused))
         if not refused:
-            time.sleep(FULL_PAUSE)
+            self._closing.wait(FULL_PAUSE)
         return [request for request in batch if request not in refused]
+
+    def _no_space(self, error: lmdb.Error) -> bool:
+        """Whether the disk is full. A write that it took in part is an I/O error in LMDB's words."""
+        told = str(error)
+        return "No space left" in told or ("Input/output error" in told and self._nearly_full())
 
     def _reload(self) -> None:
         with self._env.begin() as txn:
@@ -212,24 +222,24 @@ class Writer:
         self._loop.call_soon_threadsafe(self._broken, reason)
 
 
-def _no_space(error: lmdb.Error) -> bool:
-    return "No space left" in str(error) or getattr(error, "code", None) == errno.ENOSPC
-
-
 class Room:
-    """Whether there is room for new jobs: asked of the disk once a second at most."""
+    """Whether there is room for new jobs: asked of the disk once a second, more often when it runs short."""
 
-    def __init__(self, measure: Callable[[], bool]) -> None:
-        self._measure = measure
-        self._checked = 0.0
+    def __init__(self, measure: Callable[[], int]) -> None:
+        self._measure = measure  # bytes that new jobs may take
+        self._measured = 0.0
+        self._left = 0
         self.enough = True
 
-    def check(self, doubtful: bool) -> bool:
-        """`doubtful`: the last commit found the disk full."""
-        now = time.monotonic()
-        if now - self._checked >= 1.0:
-            self._checked = now
-            self.enough = self._measure()
+    def check(self, size: int, doubtful: bool) -> bool:
+        """Whether jobs of `size` bytes may come in. `doubtful`: the last commit found the disk full."""
+        age = time.monotonic() - self._measured
+        if age >= 1.0 or (size > self._left and age >= 0.05):
+            self._measured += age
+            self._left = self._measure()
         elif doubtful:
             return False
+        self.enough = size <= self._left
+        if self.enough:
+            self._left -= size
         return self.enough

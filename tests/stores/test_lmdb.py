@@ -177,6 +177,20 @@ async def test_a_push_is_refused_before_the_disk_is_full(
     await store.close()
 
 
+async def test_the_figures_tell_when_a_full_disk_has_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(tmp_path)
+    free = [10 << 20, 64 << 20]
+    monkeypatch.setattr(store._directory, "free", lambda: tuple(free))
+    await refused(StoreFull, store.write(Add(a_job())))
+    assert (await store.figures()).full
+    free[0] = 1 << 40
+    monkeypatch.setattr(store._room, "_measured", 0.0)  # a second later
+    assert not (await store.figures()).full
+    await store.close()
+
+
 async def test_a_disk_that_fails_answers_nobody_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +218,7 @@ async def test_a_record_that_cannot_be_read_stops_nobody_else(tmp_path: Path) ->
     store = await opened(tmp_path)
     claimed = await store.claim(5, NOW)
     assert [held.job.uid for held in claimed.jobs] == [good.uid]
+    assert await store.counts() == {(State.RUNNING, "default"): 1}
     await store.close()
 
 
@@ -217,6 +232,15 @@ async def test_a_change_that_cannot_be_encoded_fails_alone(tmp_path: Path) -> No
         await bad
     await after
     assert (await store.page(Query(), None, 10)).total == 2
+    await store.close()
+
+
+async def test_a_change_that_has_no_place_in_an_index_leaves_nothing(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    bad = a_job(priority=300)
+    with pytest.raises(ValueError, match="256"):
+        await store.write(Add(bad))
+    assert await store.get(bad.uid) is None
     await store.close()
 
 
