@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from taskpusher.attempt import attempt, settle
-from taskpusher.job import ErrorClass, Held, Job, Result, State, claimed
+from taskpusher.job import ErrorClass, Held, Job, Result, State, Wish, claimed
 from taskpusher.retry import delay
 from taskpusher.runners.base import Failure, Outcome, Released, Success
 from taskpusher.testing import NOW, ScriptedRunner, a_job
@@ -81,6 +81,19 @@ def test_with_once_a_job_released_after_sending_is_an_unknown_error() -> None:
     assert job.state is State.ERROR and job.error is not None and job.error.error_class is ErrorClass.UNKNOWN
     unsent = settled(running(once=True), Released("stopped", sent=False))
     assert unsent.state is State.WAITING
+
+
+@pytest.mark.parametrize(
+    ("wish", "state"), [(Wish.CANCEL, State.CANCELED), (Wish.PAUSE, State.PAUSED), (None, State.WAITING)]
+)
+@pytest.mark.parametrize(
+    "outcome", [Released("stopped"), Released("crashed", crashed=True), Failure(ErrorClass.FAILED, "exit 1")]
+)
+def test_a_job_that_would_wait_again_goes_where_the_wish_on_it_says(
+    wish: Wish | None, state: State, outcome: Outcome
+) -> None:
+    job = settled(running(kind="command", max_attempts=5, wish=wish), outcome)
+    assert job.state is state and job.wish is None and job.claim == 0
 
 
 def test_a_command_that_took_the_tasker_down_three_times_is_set_aside() -> None:

@@ -239,7 +239,9 @@ class Room:
             self._left = self._measure()
         elif doubtful:
             return False
-        self.enough = size <= self._left
+        had, self.enough = self.enough, size <= self._left
         if self.enough:
             self._left -= size
+        elif had:
+            logger.error("the disk is nearly full: new jobs are refused until there is room")
         return self.enough
