@@ -350,9 +350,7 @@ def canceled(job: Job, now: int) -> Job:
     if isinstance(where, Wish):
         return replace(job, wish=where, revision=job.revision + 1)
     duration = max(0, now - job.started_ms) / 1000 if job.state is State.RUNNING else job.duration
-    return _move(
-        job, Action.CANCEL, finished_ms=now, duration=duration, blocked_by="", **NOT_HELD
-    )
+    return _move(job, Action.CANCEL, finished_ms=now, duration=duration, blocked_by="", **NOT_HELD)
 
 
 def paused(job: Job) -> Job:
