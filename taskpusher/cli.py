@@ -226,14 +226,14 @@ class StopSignals:
 
 
 def _give_up(broken: "asyncio.Future[BaseException]") -> None:
-    """The disk failed: nothing may be answered any more, for nobody knows what has been kept.
+    """The store or a worker failed: nothing may be answered any more, for nobody knows what has been kept.
 
     So the process goes without the clean-up that would answer the requests under way, and would wait for a
     writer that may hang in the failed disk.
     """
     if not broken.cancelled():
         log.critical(
-            "the disk failed while writing; nothing more is answered", extra={"error": broken.result()}
+            "the store or a worker failed; nothing more is answered", extra={"error": broken.result()}
         )
         _exit_now()
 

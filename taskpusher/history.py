@@ -11,14 +11,12 @@ MINUTES = 61  # an hour, and the minute that is not over
 
 
 class Minute(msgspec.Struct):
-    """Counts of one minute. `busy` is the sum of the attempts' durations in seconds."""
+    """Counts of one minute."""
 
     minute: int  # since 1970
     pushed: int = 0
     completed: int = 0
     errors: int = 0
-    canceled: int = 0
-    busy: float = 0.0
 
 
 class History:
@@ -42,11 +40,8 @@ class History:
         current = self._current()
         if job.state is State.COMPLETED:
             current.completed += 1
-            current.busy += job.duration
         elif job.state is State.ERROR:
             current.errors += 1
-        elif job.state is State.CANCELED:
-            current.canceled += 1
         elif job.revision == 0:
             current.pushed += 1
 

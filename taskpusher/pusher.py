@@ -93,6 +93,8 @@ class TaskPusher:
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
+        if concurrency < 1:
+            raise ValueError("concurrency: at least one worker is needed")
         self.clock = clock or SystemClock()
         self.store, self.runners = store, runners
         self.defaults = Defaults(
@@ -124,6 +126,14 @@ class TaskPusher:
         )
         self.store.watch(self._workers.feed.wake, self._break)
         await self.store.open(self.node, self._caps)
+        try:
+            await self._begin()
+        except BaseException:
+            await self.store.close()
+            raise
+
+    async def _begin(self) -> None:
+        """What `start` does with the store open."""
         self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
         self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
         self._listening = [self.events.listen(self.history.moved), self.events.listen(self._upkeep.moved)]
@@ -132,9 +142,10 @@ class TaskPusher:
         await asyncio.wait([self._recovery], timeout=FIRST_WRITES)
         if self._recovery.done():
             self._recovery.result()
+        self._recovery.add_done_callback(self._ended)
         self._rules = {figures.rule.name: figures.rule for figures in await self.store.queues()}
         self._workers.start()
-        self._upkeep.start()
+        self._upkeep.start().add_done_callback(self._ended)
         self.ready = True
 
     async def _recover(self) -> None:
@@ -183,9 +194,10 @@ class TaskPusher:
         await feed.settled()
 
     async def _unless_hurried(self, waiting: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
-        """Wait for it, for the timeout in seconds, or for `hurry`, whatever comes first."""
+        """Wait for it, for the timeout in seconds, for `hurry`, or for the disk to fail."""
         tasks = [asyncio.create_task(waiting), asyncio.create_task(self._hurry.wait())]
-        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        first = [*tasks, self.broken]
+        await asyncio.wait(first, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -215,6 +227,12 @@ class TaskPusher:
     ) -> None:
         await self.stop()
         await self.close()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Recovery or upkeep has ended: not by an error, or the pusher can't go on."""
+        if not task.cancelled() and (error := task.exception()):
+            logger.critical("%s failed; stopping", task.get_name(), exc_info=error)
+            self._break(error)
 
     def _break(self, error: BaseException) -> None:
         if not self.broken.done():

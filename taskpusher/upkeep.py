@@ -16,7 +16,8 @@ logger = logging.getLogger("taskpusher")
 CHUNK = 500  # jobs a commit: other writers wait no longer than that takes
 PRUNE_PAUSE = 60_000  # ms: finished jobs are forgotten in lots, not one by one
 FULL_PAUSE = 5_000  # ms between two looks while the disk is full
-LONGEST_SLEEP = 86_400_000  # ms
+LONGEST_SLEEP = 3600.0  # seconds: a timer does not see that the wall clock was set
+NEVER = 1 << 62  # ms
 
 
 class Upkeep:
@@ -29,8 +30,9 @@ class Upkeep:
         self._sooner = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self) -> "asyncio.Task[None]":
         self._task = asyncio.create_task(self._run(), name="upkeep")
+        return self._task
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -50,7 +52,7 @@ class Upkeep:
 
     async def _run(self) -> None:
         while True:
-            self._wake_at = self._clock.now() + LONGEST_SLEEP  # what comes while it looks counts too
+            self._wake_at = NEVER  # what comes while it looks counts too
             try:
                 due = min(await self._expire(), await self._prune())
             except StoreError as error:
@@ -64,10 +66,10 @@ class Upkeep:
         while (wait := (self._wake_at - self._clock.now()) / 1000) > 0:
             self._sooner.clear()
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(min(wait, LONGEST_SLEEP)):
                     await self._sooner.wait()
             except TimeoutError:
-                return
+                pass
 
     async def _expire(self) -> int:
         """Settle what is past its expires_at; when to look again."""
@@ -76,7 +78,7 @@ class Upkeep:
             jobs, following = await self._store.expiring(now, CHUNK)
             await self._write([Edit(expired(job, now)) for job in jobs])
             if len(jobs) < CHUNK:
-                return following if following is not None else now + LONGEST_SLEEP
+                return NEVER if following is None else following
 
     async def _prune(self) -> int:
         """Forget finished jobs past their keeping; sooner when the disk is full. When to look again."""

@@ -481,7 +481,7 @@ def test_when_the_disk_fails_nothing_is_answered_and_the_exit_is_1(start: Callab
         tasker.push("http://127.0.0.1:1/")
     assert tasker.end(within=2) == 1
     assert (
-        'CRITICAL the disk failed while writing; nothing more is answered error="I/O error"'
+        'CRITICAL the store or a worker failed; nothing more is answered error="I/O error"'
         in re.sub(r"^.{24}", "", tasker.said, flags=re.MULTILINE)
         or "I/O error" in tasker.said
     )

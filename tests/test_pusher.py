@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +52,13 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], St
         return lambda: LmdbStore(tmp_path / "tasker.db")
     kept = MemoryStore()
     return lambda: kept
+
+
+@pytest.fixture
+def nothing_logged() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @asynccontextmanager
@@ -204,13 +211,10 @@ async def test_a_job_retried_while_its_cut_attempt_still_ends_can_be_cut_again(
         pytest.param(Success(Result(200, (("\ud800", ""),))), id="a result that can't be written"),
     ],
 )
+@pytest.mark.usefixtures("nothing_logged")  # no test report could hold what is said
 async def test_a_runner_that_misbehaves_takes_no_worker_with_it(
-    new_store: Callable[[], Store], bad: Any, monkeypatch: pytest.MonkeyPatch
+    new_store: Callable[[], Store], bad: Any
 ) -> None:
-    monkeypatch.setattr(
-        logging.root.manager, "disable", logging.CRITICAL
-    )  # no report could hold what is said
-
     async def play(held: Held) -> Outcome:
         if held.job.title:
             return Success(Result(200))
@@ -527,3 +531,37 @@ async def crash(pusher: TaskPusher) -> None:
 
 def _rfc3339(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+async def test_a_pusher_without_workers_is_refused() -> None:
+    with pytest.raises(ValueError, match="concurrency"):
+        TaskPusher(MemoryStore(), {}, concurrency=0)
+
+
+async def test_a_start_that_fails_lets_go_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LmdbStore(tmp_path / "tasker.db")
+
+    async def fail() -> None:
+        raise RuntimeError("queues")
+
+    monkeypatch.setattr(store, "queues", fail)
+    with pytest.raises(RuntimeError):
+        await TaskPusher(store, {}).start()
+    async with running(LmdbStore(tmp_path / "tasker.db")) as pusher:
+        await in_state(pusher, (await pusher.push(URL)).uid, State.COMPLETED)
+
+
+async def test_a_drain_ends_when_the_disk_has_failed(new_store: Callable[[], Store]) -> None:
+    gate = Gate()
+    pusher = TaskPusher(new_store(), {"http": gate}, concurrency=1)
+    await pusher.start()
+    for _ in range(3):
+        await pusher.push(URL)
+    await eventually(lambda: gate.now_running)
+    stopping = asyncio.create_task(pusher.stop(drain=True, grace=3600))
+    pusher._break(OSError("gone"))
+    async with asyncio.timeout(10):
+        await stopping
+    await pusher.close()

@@ -31,7 +31,7 @@ from .base import (
 )
 from .directory import DATA, Directory, take_blocks
 from .numbers import lane_in
-from .tables import STATE_CODES, STATES, TABLES, Tables, Txn, decode_rule, uid_key
+from .tables import STATE_CODES, STATES, TABLES, Tables, Txn, decode_rule, readable, uid_key
 from .walks import list_of, prefixed, walk_from
 from .writer import FULL, Claim, Room, Write, Writer
 
@@ -161,7 +161,7 @@ class LmdbStore:
 
     async def close(self) -> None:
         await self._loop.run_in_executor(None, self._writer.close)
-        self._readers.shutdown(wait=True)
+        await self._loop.run_in_executor(None, self._readers.shutdown)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -227,6 +227,10 @@ class LmdbStore:
         record = txn.get(uid, db=self._tables.db("jobs"))
         return None if record is None else from_record(record)
 
+    def _listed(self, txn: Txn, uid: bytes) -> Job | None:
+        """The job, among others: one that can't be read does not spoil them."""
+        return readable(uid, txn.get(uid, db=self._tables.db("jobs")))
+
     async def get(self, uid: str) -> Job | None:
         return self._read(lambda txn: self._job(txn, uid_key(uid)))
 
@@ -248,7 +252,7 @@ class LmdbStore:
     async def orphans(self, now: int) -> tuple[list[Job], int | None]:
         def look(txn: Txn) -> tuple[list[Job], int | None]:
             uids = [uid for uid, _ in self._cursor(txn, "running")]
-            return ownerless([job for uid in uids if (job := self._job(txn, uid))], self.owner, now)
+            return ownerless([job for uid in uids if (job := self._listed(txn, uid))], self.owner, now)
 
         return self._read(look)
 
@@ -268,7 +272,7 @@ class LmdbStore:
             moment = unpack(">Q", key[len(prefix) : len(prefix) + 8])[0]
             if moment >= before or len(jobs) == limit:
                 return jobs, moment
-            if (job := self._job(txn, uid)) is not None:
+            if (job := self._listed(txn, uid)) is not None:
                 jobs.append(job)
         return jobs, None
 
@@ -314,10 +318,9 @@ class LmdbStore:
         part: list[tuple[bytes, Job | None]] = []
         for key, value in rows:
             if table == "jobs":
-                job = from_record(value)
+                job = readable(key, value)
             else:
-                found = self._job(txn, key if table == "running" else value)
-                job = found  # type: ignore[assignment]
+                job = self._listed(txn, key if table == "running" else value)
             part.append((key[len(prefix) :], job))
             if len(part) == SLICE:
                 break
@@ -376,7 +379,10 @@ class LmdbStore:
             full = self._writer.full or not self._room.enough
             return StoreFigures("lmdb", str(self.path), size, self._free_bytes(txn), disk_free, full)
 
-        return self._read(look)
+        figures = self._read(look)
+        if self._writer.full:
+            self.write()  # of nothing: when the disk has room again, this finds out
+        return figures
 
     def _free_bytes(self, txn: Txn) -> int:
         """Pages of the file that nothing uses, in bytes."""

@@ -51,6 +51,15 @@ def uid_key(uid: str) -> bytes:
     return bytes.fromhex(uid.replace("-", ""))
 
 
+def readable(uid: bytes, record: bytes | None) -> Job | None:
+    """The job in a record; None, and a line in the log, for one that is damaged: the others go on."""
+    try:
+        return None if record is None else from_record(record)
+    except StoreUnreadable as error:
+        logger.error("left a job out that can't be read", extra={"uid": UUID(bytes=uid), "error": error})
+        return None
+
+
 def finished_key(job: Job) -> bytes:
     return pack(">BQQ", STATE_CODES[job.state], job.finished_ms, job.seq)
 
@@ -88,7 +97,7 @@ class Tables:
             queue, _ = self._numbers.lane(txn, key[1:])
             self._counts[STATES[key[0]], queue] = unpack(">Q", n)[0]
         for uid, _ in txn.cursor(self._db["running"]):
-            if (job := self._job(uid)) is not None:
+            if (job := readable(uid, txn.get(uid, db=self._jobs))) is not None:
                 self._running[job.uid] = job
                 self.lanes.started(job.queue, self._caps(job))
         self._load_heads(txn)
@@ -310,11 +319,7 @@ class Tables:
         """The job at that head. One that can't be read is left out, so that the others go on."""
         lane, priority, head = taken
         due, seq, uid = head
-        try:
-            job = self._job(uid)
-        except StoreUnreadable as error:
-            logger.error("set a job aside that can't be read", extra={"uid": UUID(bytes=uid), "error": error})
-            job = None
+        job = readable(uid, self._txn.get(uid, db=self._jobs))
         if job is None:
             key = self._numbers.key(self._txn, lane) + pack(">BQQ", priority, due, seq)
             self._txn.delete(key, db=self._ready)

@@ -208,7 +208,11 @@ class Writer:
     def _no_space(self, error: lmdb.Error) -> bool:
         """Whether the disk is full. A write that it took in part is an I/O error in LMDB's words."""
         told = str(error)
-        return "No space left" in told or ("Input/output error" in told and self._nearly_full())
+        return (
+            "No space left" in told
+            or "quota" in told
+            or ("Input/output error" in told and self._nearly_full())
+        )
 
     def _reload(self) -> None:
         with self._env.begin() as txn:

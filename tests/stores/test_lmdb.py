@@ -216,6 +216,8 @@ async def test_a_record_that_cannot_be_read_stops_nobody_else(tmp_path: Path) ->
         with env.begin(write=True) as txn:
             txn.put(uid_key(bad.uid), b"\x01garbage", db=jobs)
     store = await opened(tmp_path)
+    assert [job.uid for job in (await store.page(Query(), None, 10)).jobs] == [good.uid]
+    assert [job.uid for job in (await store.page(Query(State.WAITING), None, 10)).jobs] == [good.uid]
     claimed = await store.claim(5, NOW)
     assert [held.job.uid for held in claimed.jobs] == [good.uid]
     assert await store.counts() == {(State.RUNNING, "default"): 1}
@@ -274,4 +276,18 @@ async def test_a_claim_in_front_of_many_held_back_jobs_lets_others_in(tmp_path: 
     writes = [store.write(Add(a_job(host="third"))) for _ in range(3)]
     assert [held.job.host for held in (await claiming).jobs] == ["fast"]
     await asyncio.gather(*writes)
+    await store.close()
+
+
+async def test_a_running_record_that_cannot_be_read_keeps_no_store_closed(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    await store.write(Add(a_job()), Add(a_job()))
+    bad, good = (held.job for held in (await store.claim(2, NOW)).jobs)
+    await store.close()
+    with lmdb.open(str(store.path), max_dbs=30) as env:
+        jobs = env.open_db(b"jobs")
+        with env.begin(write=True) as txn:
+            txn.put(uid_key(bad.uid), b"\x01garbage", db=jobs)
+    store = await opened(tmp_path)
+    assert await store.orphans(NOW) == ([good], None)
     await store.close()
