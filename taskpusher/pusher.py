@@ -52,6 +52,7 @@ logger = logging.getLogger("taskpusher")
 DAY = 86400.0  # seconds
 FIRST_WRITES = 1.0  # seconds that a start waits for what an earlier run left running to be taken back
 LAST_WRITES = 0.3  # seconds that a stop waits for its last writes; closing the store still writes them
+LAST_ANSWERS = 2.0  # seconds that a runner may take to close its connections
 DRAIN_LOOK = 0.05  # seconds between two looks at what a drain has left
 
 
@@ -215,7 +216,7 @@ class TaskPusher:
     async def close(self) -> None:
         """Let go of the store and the runners; after `stop`."""
         for runner in self.runners.values():
-            await runner.close()
+            await self._at_most(LAST_ANSWERS, runner.close())
         await self.store.close()
 
     async def __aenter__(self) -> "TaskPusher":

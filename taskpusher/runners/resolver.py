@@ -8,7 +8,7 @@ from typing import Any
 
 from .call import NotSent
 
-THREADS = 16
+THREADS = 64
 KEPT = 10.0  # seconds an answer is used again
 MOST_KEPT = 1024  # names
 

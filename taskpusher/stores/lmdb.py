@@ -283,7 +283,8 @@ class LmdbStore:
 
     def _page(self, query: Query, cursor: bytes | None, limit: int) -> Page:
         found: list[tuple[bytes, Job]] = []
-        for key, job in self._walk(query.state, cursor):
+        size = SLICE if query.filtered() else limit + 1
+        for key, job in self._walk(query.state, cursor, size):
             if query.matches(job):
                 found.append((key, job))
                 if len(found) > limit:
@@ -300,19 +301,21 @@ class LmdbStore:
                 for (state, queue), n in counts.items()
                 if query.state in (None, state) and query.queue in ("", queue)
             )
-        return sum(query.matches(job) for _, job in self._walk(query.state, None))
+        return sum(query.matches(job) for _, job in self._walk(query.state, None, SLICE))
 
-    def _walk(self, state: State | None, cursor: bytes | None) -> Iterator[tuple[bytes, Job]]:
+    def _walk(self, state: State | None, cursor: bytes | None, size: int) -> Iterator[tuple[bytes, Job]]:
         """The list of `state` after `cursor`, in slices: no read transaction lives longer than one."""
         while True:
-            part = self._read(lambda txn, after=cursor: self._slice(txn, state, after))  # type: ignore[misc]
+            part = self._read(lambda txn, after=cursor: self._slice(txn, state, after, size))  # type: ignore[misc]
             for cursor, job in part:
                 if job is not None:
                     yield cursor, job
-            if len(part) < SLICE:
+            if len(part) < size:
                 return
 
-    def _slice(self, txn: Txn, state: State | None, after: bytes | None) -> list[tuple[bytes, Job | None]]:
+    def _slice(
+        self, txn: Txn, state: State | None, after: bytes | None, size: int
+    ) -> list[tuple[bytes, Job | None]]:
         table, prefix = list_of(state)
         rows = walk_from(self._cursor(txn, table), prefix, after, newest_first(state))
         part: list[tuple[bytes, Job | None]] = []
@@ -322,7 +325,7 @@ class LmdbStore:
             else:
                 job = self._listed(txn, key if table == "running" else value)
             part.append((key[len(prefix) :], job))
-            if len(part) == SLICE:
+            if len(part) == size:
                 break
         return part
 
