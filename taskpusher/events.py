@@ -28,14 +28,14 @@ class Events:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("job %s", job.state.value, extra=_facts(job))
 
-    def settled(self, job: Job) -> None:
-        """The tasker settled the job: a failure is worth a line."""
+    def settled(self, job: Job, what: str = "job failed") -> None:
+        """The tasker settled the job: what went wrong is worth a line."""
         if job.error is None:
             self.moved(job)
             return
         for listener in self._listeners:
             listener(job)
-        logger.info("job failed", extra=_facts(job))
+        logger.info(what, extra=_facts(job))
 
 
 def _facts(job: Job) -> dict[str, object]:

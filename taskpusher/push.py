@@ -235,7 +235,8 @@ _FIRST_INCLUDED = " It counts the first attempt too, so 3 retries are max_attemp
 
 def _unknown(name: str, fields: Mapping[str, object]) -> str:
     if _looks_like_json(name):
-        return "is JSON sent as a form; set Content-Type: application/json"
+        kinds = "application/json (one job a line: application/x-ndjson)"
+        return f"is JSON sent as a form; set Content-Type: {kinds}"
     meant = _MEANT.get(name.lower()) or next(iter(get_close_matches(name[:50].lower(), READERS, 1)), None)
     if meant and meant not in fields:
         return f"is not a field of a job; did you mean {meant}?{_FIRST_INCLUDED if 'retr' in name else ''}"

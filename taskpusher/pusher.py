@@ -162,7 +162,7 @@ class TaskPusher:
             except (ClaimLost, StoreError) as error:
                 logger.info("could not take a job back: %s", error, extra={"uid": change.job.uid})
             else:
-                self.events.settled(change.job)
+                self.events.settled(change.job, "job taken back")
 
     async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
         """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for

@@ -135,7 +135,7 @@ class Workers:
         except (ClaimLost, StoreError) as error:
             logger.info("could not release a job: %s", error, extra={"uid": held.job.uid})
         else:
-            self._events.settled(change.job)
+            self._events.settled(change.job, "job released")
         self.cut(held.job.claim)
 
     def _give_back(self, held: Held) -> None:

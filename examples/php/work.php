@@ -6,7 +6,8 @@
 //   APP_KEY=... php -S localhost:8000 -t examples/php
 //   TASKER_HEADER='X-App-Key: ...' tasker --basicauth @/tmp/tasker.auth
 
-if (!hash_equals(getenv('APP_KEY') ?: '', $_SERVER['HTTP_X_APP_KEY'] ?? '')) {
+$key = getenv('APP_KEY') ?: '';
+if ($key === '' || !hash_equals($key, $_SERVER['HTTP_X_APP_KEY'] ?? '')) {
     http_response_code(403);
     exit("only the tasker may call this\n");
 }
