@@ -75,9 +75,10 @@ class Target:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for connection in list(self._connections):
-            connection.abort()
-        await asyncio.sleep(0)  # the connections' ends are called
+        for _ in range(5):  # one that was just accepted is made a turn or two later
+            for connection in list(self._connections):
+                connection.abort()
+            await asyncio.sleep(0.01)
 
     def _release(self) -> None:
         self.held = False
