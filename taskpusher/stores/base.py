@@ -13,6 +13,8 @@ import msgspec
 from ..errors import CursorGone
 from ..job import FINISHED, AttemptRecord, Held, Job, Result, State
 
+ATTEMPTS_KEPT = 100  # the newest, of each job
+
 # ---- changes: what can be written ---------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ..errors import ClaimLost, KeyTaken, StaleEdit, TaskPusherError, UidTaken, UnknownJob
 from ..job import LIVE, AttemptRecord, Held, Job, Result, State, claimed, expired
 from .base import (
+    ATTEMPTS_KEPT,
     Add,
     Caps,
     Change,
@@ -33,8 +34,6 @@ from .base import (
     position,
 )
 from .lanes import Head, Lane, Lanes
-
-ATTEMPTS_KEPT = 100
 
 
 class _Row(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from ..errors import ClaimLost, KeyTaken, StaleEdit, StoreUnreadable, UidTaken, UnknownJob
 from ..job import FINISHED, LIVE, Held, Job, State, claimed, expired, from_record, to_record
-from .base import Add, Caps, Change, Claimed, Edit, QueueRule, Remove, Settle, Written
+from .base import ATTEMPTS_KEPT, Add, Caps, Change, Claimed, Edit, QueueRule, Remove, Settle, Written
 from .lanes import Head, Lane, Lanes, Taken
 from .numbers import LaneNumbers, short_hash
 
@@ -37,7 +37,6 @@ TABLES = (
     "ready", "due", "running", "paused", "finished", "expires", "keys", "counts", "names",
 )  # fmt: skip
 
-ATTEMPTS_KEPT = 100
 MOST_HELD_BACK = 500  # jobs that one claim may move to a blocked lane or expire before it comes up for air
 
 STATE_CODES = {state: code for code, state in enumerate(State)}
