@@ -1,13 +1,13 @@
 """Moves, told after their commit: logged once, counted, and handed to whoever listens."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .job import Job
 
 logger = logging.getLogger("taskpusher")
 
-Listener = Callable[[Job], None]
+Listener = Callable[[Sequence[Job]], None]
 
 
 class Events:
@@ -17,25 +17,28 @@ class Events:
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called with the job after each of its moves; returns how to end that."""
+        """Have `listener` called with the jobs that moved, after the commit; returns how to end that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def moved(self, job: Job) -> None:
-        """A person moved the job, or pushed it."""
+    def moved(self, jobs: Sequence[Job]) -> None:
+        """A person moved the jobs, or pushed them."""
         for listener in self._listeners:
-            listener(job)
+            listener(jobs)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("job %s", job.state.value, extra=_facts(job))
+            for job in jobs:
+                logger.debug("job %s", job.state.value, extra=_facts(job))
 
-    def settled(self, job: Job, what: str = "job failed") -> None:
-        """The tasker settled the job: what went wrong is worth a line."""
-        if job.error is None:
-            self.moved(job)
-            return
+    def settled(self, jobs: Sequence[Job], what: str = "job failed") -> None:
+        """The tasker settled the jobs: what went wrong is worth a line."""
         for listener in self._listeners:
-            listener(job)
-        logger.info(what, extra=_facts(job))
+            listener(jobs)
+        debug = logger.isEnabledFor(logging.DEBUG)
+        for job in jobs:
+            if job.error is not None:
+                logger.info(what, extra=_facts(job))
+            elif debug:
+                logger.debug("job %s", job.state.value, extra=_facts(job))
 
 
 def _facts(job: Job) -> dict[str, object]:

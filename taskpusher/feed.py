@@ -1,64 +1,84 @@
-"""The feed: gathers the workers' claims, sleeps until the next due job, hands jobs out."""
+"""The feed: gathers what the workers settle and claim, sleeps until the next due job, hands jobs out."""
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from .clock import Clock
-from .errors import StoreError
+from .errors import ClaimLost, StoreError
 from .job import Held, Job
-from .stores.base import Claimed, Store
+from .stores.base import Claimed, Settle, Store
+
+logger = logging.getLogger("taskpusher")
 
 LONGEST_SLEEP = 600.0  # seconds: a timer does not see that the wall clock was set
 
-Give = Callable[[Held], None]
+Next = asyncio.Future[Held | None]
+Settling = tuple[Settle, Next]  # what is being written for whom
 
 
 class Feed:
     """Jobs for whoever calls `next`.
 
-    `give_back` takes a job that was claimed when nobody waited any more, `expired` one that had expired.
+    `give_back` takes a job that was claimed when nobody waited any more; `settled` hears what became of jobs,
+    those that the store settled as expired among them.
     """
 
-    def __init__(self, store: Store, clock: Clock, give_back: Give, expired: Callable[[Job], None]) -> None:
-        self._store, self._clock, self._give_back, self._expired = store, clock, give_back, expired
-        self._waiters: deque[asyncio.Future[Held | None]] = deque()
-        self._out = 0  # jobs handed out whose work has not ended
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        give_back: Callable[[Held], None],
+        settled: Callable[[Sequence[Job]], None],
+    ) -> None:
+        self._store, self._clock, self._give_back, self._tell_settled = store, clock, give_back, settled
+        self._waiters: deque[Next] = deque()
+        self._settling: list[Settling] = []  # not asked of the store yet
+        self._gathering = False  # what comes in this turn of the loop is asked in one
+        self._claims: set[asyncio.Future[Claimed]] = set()
+        self._unsettled = 0  # of those who wait, how many have a settlement under way
         self._asked = 0  # jobs asked of the store and not answered yet
+        self._out = 0  # jobs handed out whose work has not ended
         self._hints = 0  # times that something may have become claimable
         self._timer: asyncio.TimerHandle | None = None
         self._until: int | None = None  # claim only what was due then (draining)
         self.closed = asyncio.Event()
-        self._claims: set[asyncio.Future[Claimed]] = set()
 
-    def first(self) -> "asyncio.Future[Held | None]":
-        """The first job of a worker; None when the feed is closed."""
+    # ---- for the workers --------------------------------------------------------------------------
+
+    def first(self) -> Next:
+        """A job for a worker that has none out; None when the feed is closed."""
         self._out += 1
         return self.next()
 
-    def next(self) -> "asyncio.Future[Held | None]":
-        """The next job, for whom the work of the last has ended; None when the feed is closed.
+    def next(self, change: Settle | None = None) -> Next:
+        """The next job, for whom the work of the last has come to `change`; None when the feed is closed.
 
-        It is asked of the store at once, so that the claim rides in the commit that settles the last one.
+        The claim rides in the commit that settles the last one. Raises what kept `change` from being written;
+        a lost claim is only logged, since whoever took the job has written what became of it.
         """
         self._out -= 1
-        future: asyncio.Future[Held | None] = asyncio.get_running_loop().create_future()
-        if self.closed.is_set():
+        future: Next = asyncio.get_running_loop().create_future()
+        if change is not None:
+            self._settling.append((change, future))
+        elif self.closed.is_set():
             future.set_result(None)
             return future
-        self._waiters.append(future)
-        self._ask(1)  # even when nothing was left: the job that has ended may have made room for another
+        else:
+            self._waiters.append(future)
+        if not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_soon(self._ask)
         return future
+
+    # ---- for the pusher ---------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Something may have become claimable."""
         self._hints += 1
-        self._ask_for_all()
-
-    def _ask_for_all(self) -> None:
-        wanted = len(self._waiters) - self._asked
-        if wanted > 0 and not self.closed.is_set():
-            self._ask(wanted)
+        self._ask()  # at once: the claim is to ride in the commit of what has just been written
 
     def drain(self, until: int) -> None:
         """Go on with what is due at `until` (ms), then close."""
@@ -66,7 +86,7 @@ class Feed:
         self.wake()
 
     def close(self) -> None:
-        """Claim nothing more; those who wait get None."""
+        """Claim nothing more; those who wait get None, once what they settle has been written."""
         self.closed.set()
         self._cancel_timer()
         while self._waiters:
@@ -75,43 +95,73 @@ class Feed:
                 waiter.set_result(None)
 
     async def settled(self) -> None:
-        """Until every claim that was asked for has been answered (and given back, once closed)."""
-        while self._claims:
+        """Until every settlement and claim has been answered (and what came too late given back)."""
+        while self._settling or self._claims:
+            if self._settling:
+                self._ask()
             await asyncio.wait(self._claims)
 
-    def _ask(self, limit: int) -> None:
-        self._asked += limit
-        claim = asyncio.ensure_future(self._store.claim(limit, self._clock.now(), self._until))
-        hints = self._hints
-        self._claims.add(claim)
-        claim.add_done_callback(lambda done: self._answered(done, limit, hints))
+    # ---- asking the store -------------------------------------------------------------------------
 
-    def _answered(self, claim: "asyncio.Future[Claimed]", limit: int, hints: int) -> None:
+    def _ask(self) -> None:
+        self._gathering = False
+        settling, self._settling = self._settling, []
+        self._unsettled += len(settling)
+        # Also when nothing was left the last time: a job that has ended may have made room for another.
+        limit = 0 if self.closed.is_set() else len(self._waiters) + self._unsettled - self._asked
+        if limit <= 0 and not settling:
+            return
+        limit = max(0, limit)
+        self._asked += limit
+        changes = [change for change, _ in settling]
+        claim = asyncio.ensure_future(self._store.claim(limit, self._clock.now(), self._until, changes))
+        self._claims.add(claim)
+        claim.add_done_callback(partial(self._answered, settling, limit, self._hints))
+
+    def _answered(
+        self, settling: list[Settling], limit: int, hints: int, claim: "asyncio.Future[Claimed]"
+    ) -> None:
         self._claims.discard(claim)
         self._asked -= limit
+        self._unsettled -= len(settling)
         if claim.cancelled():
             return
-        if isinstance(error := claim.exception(), StoreError):
-            self._sleep(self._clock.now() + 1000)
+        if error := claim.exception():
+            self._refused(settling, error)
             return
-        if error is not None:
-            raise error
         claimed = claim.result()
+        self._settled(settling, claimed)
         for held in claimed.jobs:
             self._hand_out(held)
-        for job in claimed.expired:
-            self._expired(job)
-        if len(claimed.jobs) == limit or self.closed.is_set():
-            return
-        if hints != self._hints:  # asked before the latest hint
-            self._ask_for_all()
-            return
-        if self._until is None:
-            self._sleep(claimed.next_due)
-        elif claimed.next_due is not None and claimed.next_due <= self._until:
-            self._ask_for_all()
-        elif not self._asked and not self._out:
-            self.close()
+        if len(claimed.jobs) < limit and not self.closed.is_set():
+            self._run_dry(claimed.next_due, hints)
+
+    def _refused(self, settling: list[Settling], error: BaseException) -> None:
+        for _, future in settling:
+            if not future.done():
+                future.set_exception(error)
+        if isinstance(error, StoreError):
+            self._sleep(self._clock.now() + 1000)
+        elif not settling:
+            raise error
+
+    def _settled(self, settling: list[Settling], claimed: Claimed) -> None:
+        """Tell what was settled; whoever had it settled waits for the next job from now on."""
+        closed = self.closed.is_set()
+        told = claimed.expired
+        for (change, future), job in zip(settling, claimed.settled, strict=True):
+            if isinstance(job, Job):
+                told.append(job)
+            elif isinstance(job, ClaimLost):
+                logger.info("an attempt ended after its job was taken from it", extra={"uid": change.job.uid})
+            elif not future.done():
+                future.set_exception(job)
+            if not closed:
+                self._waiters.append(future)  # one that is done already is passed over
+            elif not future.done():
+                future.set_result(None)
+        if told:
+            self._tell_settled(told)
 
     def _hand_out(self, held: Held) -> None:
         while self._waiters:
@@ -121,6 +171,17 @@ class Feed:
                 waiter.set_result(held)
                 return
         self._give_back(held)
+
+    def _run_dry(self, next_due: int | None, hints: int) -> None:
+        """The store had fewer jobs than were asked for."""
+        if hints != self._hints:  # asked before the latest hint
+            self._ask()
+        elif self._until is None:
+            self._sleep(next_due)
+        elif next_due is not None and next_due <= self._until:
+            self._ask()
+        elif not (self._claims or self._settling or self._out):
+            self.close()
 
     def _sleep(self, due: int | None) -> None:
         self._cancel_timer()

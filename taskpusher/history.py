@@ -1,11 +1,12 @@
 """What happened in the last hour, minute by minute: the rates of /stats."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import msgspec
 
 from .clock import Clock
-from .job import FINISHED, Job, State
+from .job import Job, State
 
 MINUTES = 61  # an hour, and the minute that is not over
 
@@ -33,17 +34,17 @@ class History:
             self._minutes.append(Minute(minute))
         return self._minutes[-1]
 
-    def moved(self, job: Job) -> None:
+    def moved(self, jobs: Sequence[Job]) -> None:
         """A listener of Events."""
-        if job.state not in FINISHED and job.attempt:
-            return
         current = self._current()
-        if job.state is State.COMPLETED:
-            current.completed += 1
-        elif job.state is State.ERROR:
-            current.errors += 1
-        elif job.revision == 0:
-            current.pushed += 1
+        for job in jobs:
+            state = job.state
+            if state is State.COMPLETED:
+                current.completed += 1
+            elif state is State.ERROR:
+                current.errors += 1
+            elif job.revision == 0:
+                current.pushed += 1
 
     def rates(self) -> dict[str, dict[str, float]]:
         """Jobs a second over the last minute, five minutes and hour, by what happened to them."""

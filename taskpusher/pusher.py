@@ -162,7 +162,7 @@ class TaskPusher:
             except (ClaimLost, StoreError) as error:
                 logger.info("could not take a job back: %s", error, extra={"uid": change.job.uid})
             else:
-                self.events.settled(change.job, "job taken back")
+                self.events.settled([change.job], "job taken back")
 
     async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
         """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for
@@ -260,9 +260,7 @@ class TaskPusher:
         except StoreFull:
             self._upkeep.expect(self.clock.now())  # finished jobs may make room
             raise
-        for one in written:
-            if one.job is not None and not one.existing:
-                self.events.moved(one.job)
+        self.events.moved([one.job for one in written if one.job is not None and not one.existing])
         return written
 
     async def duplicate(self, uid: str) -> Job:
@@ -376,7 +374,7 @@ class TaskPusher:
                 await writing
             except StaleEdit:
                 continue
-            self.events.moved(edit.job)
+            self.events.moved([edit.job])
             return edit.job
 
     # ---- queues -----------------------------------------------------------------------------------

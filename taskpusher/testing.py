@@ -499,6 +499,58 @@ class StoreContract:
 
     # ---- edits and removals -----------------------------------------------------------------------
 
+    # settling with the next claim
+
+    async def test_a_settlement_may_ride_with_the_next_claim(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            _, second = await self.pushed(store, a_job(), a_job(key="k"))
+            (job,) = await self.claimed(store)
+            claimed = await store.claim(1, NOW, None, [settled(job, OK)])
+            assert [held.job.uid for held in claimed.jobs] == [second.uid]
+            (done,) = claimed.settled
+            assert done == await store.get(job.uid) and done.state is State.COMPLETED
+            details = await store.details(job.uid)
+            assert details is not None and details.result == OK.result and len(details.attempts) == 1
+            claimed = await store.claim(0, NOW, None, [settled(claimed.jobs[0].job, OK)])
+            assert claimed.jobs == [] and len(claimed.settled) == 1
+            await self.pushed(store, a_job(key="k"))
+            assert await store.counts() == {(State.COMPLETED, "default"): 2, (State.WAITING, "default"): 1}
+            assert await self.uids(store, State.COMPLETED) == [second.uid, job.uid]
+            assert await self.uids(store, State.RUNNING) == []
+
+    async def test_a_refused_settlement_does_not_take_the_others_with_it(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, a_job(), a_job(), a_job())
+            first, lost, last = await self.claimed(store, 3)
+            await store.write(Edit(canceled(lost, NOW)))
+            twice = [settled(first, OK), settled(lost, OK), settled(last, OK), settled(first, OK)]
+            became = (await store.claim(1, NOW, None, twice)).settled
+            assert [type(one) for one in became] == [Job, ClaimLost, Job, ClaimLost]
+            assert len(await self.uids(store, State.COMPLETED)) == 2
+            assert await self.uids(store, State.CANCELED) == [lost.uid]
+
+    async def test_a_settlement_makes_room_for_the_claim_it_rides_with(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await store.write(QueueRule("default", concurrency=1))
+            _, second = await self.pushed(store, a_job(), a_job())
+            (job,) = await self.claimed(store, 2)
+            claimed = await store.claim(1, NOW, None, [settled(job, OK)])
+            assert [held.job.uid for held in claimed.jobs] == [second.uid]
+
+    async def test_a_failed_job_that_rides_waits_and_keeps_what_came_in(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, a_job(max_attempts=3))
+            (job,) = await self.claimed(store)
+            await store.write(Edit(replace(job, progress=Progress(percent=40), revision=job.revision + 1)))
+            change = settled(job, Failure(ErrorClass.NOT_SENT, "refused"))
+            claimed = await store.claim(1, NOW, None, [change])
+            (again,) = claimed.settled
+            assert isinstance(again, Job) and again.state is State.WAITING
+            assert again.progress == Progress(percent=40) and again.revision == job.revision + 2
+            assert claimed.jobs == [] and claimed.next_due == again.due_ms
+            (held,) = (await store.claim(1, again.due_ms)).jobs
+            assert held.job.attempt == 2
+
     async def test_an_edit_of_a_stale_revision_is_refused(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
             (job,) = await self.pushed(store, a_job())

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from .clock import Clock
@@ -39,10 +39,11 @@ class Upkeep:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def moved(self, job: Job) -> None:
+    def moved(self, jobs: Sequence[Job]) -> None:
         """A listener of Events: a job that waits, or does so again, may have to expire."""
-        if job.expires_ms and job.state in (State.WAITING, State.PAUSED):
-            self.expect(job.expires_ms)
+        for job in jobs:
+            if job.expires_ms and job.state in (State.WAITING, State.PAUSED):
+                self.expect(job.expires_ms)
 
     def expect(self, due: int) -> None:
         """There will be something to do at that moment."""
@@ -114,4 +115,4 @@ class Upkeep:
         except (StaleEdit, UnknownJob):
             return
         if isinstance(change, Edit):
-            self._events.settled(change.job)
+            self._events.settled([change.job])

@@ -10,9 +10,9 @@ from .clock import Clock
 from .errors import ClaimLost, StoreError
 from .events import Events
 from .feed import Feed
-from .job import ErrorClass, Held, Job
+from .job import ErrorClass, Held
 from .runners.base import Failure, Outcome, Released, Runner
-from .stores.base import Settle, Store, Written
+from .stores.base import Settle, Store
 
 logger = logging.getLogger("taskpusher")
 
@@ -68,14 +68,16 @@ class Workers:
             return await self.feed.next()
         duration = self._clock.monotonic() - begun
         change = settle(held.job, outcome, self._clock.now(), duration, self._random)
-        written = asyncio.ensure_future(self._store.write(change))
-        following = self.feed.next()
         try:
-            await self._settled(written, change)
+            return await self.feed.next(change)
+        except StoreError as error:
+            self._say_later(change, error)
+            await asyncio.sleep(FULL_PAUSE)
         except Exception:
             logger.exception("an outcome could not be stored", extra={"uid": held.job.uid})
-            await self._settle(held.job, UNSTORABLE, duration)
-        return await following
+            change = settle(held.job, UNSTORABLE, self._clock.now(), duration, self._random)
+        await self._settle(change)
+        return await self.feed.first()
 
     async def _attempt(self, held: Held) -> Outcome | None:
         """The outcome, or None when the attempt was cut."""
@@ -94,24 +96,23 @@ class Workers:
                 self._cut.discard(task)
                 task.uncancel()
 
-    async def _settle(self, job: Job, outcome: Outcome, duration: float) -> None:
-        change = settle(job, outcome, self._clock.now(), duration, self._random)
-        await self._settled(asyncio.ensure_future(self._store.write(change)), change)
-
-    async def _settled(self, written: "asyncio.Future[list[Written]]", change: Settle) -> None:
+    async def _settle(self, change: Settle) -> None:
+        """Settle apart from the feed; while there is no room, again."""
         while True:
             try:
-                await written
+                await self._store.write(change)
             except ClaimLost:
                 logger.info("an attempt ended after its job was taken from it", extra={"uid": change.job.uid})
             except StoreError as error:
-                logger.warning("can't settle a job yet: %s", error, extra={"uid": change.job.uid})
+                self._say_later(change, error)
                 await asyncio.sleep(FULL_PAUSE)
-                written = asyncio.ensure_future(self._store.write(change))
                 continue
             else:
-                self._events.settled(change.job)
+                self._events.settled([change.job])
             return
+
+    def _say_later(self, change: Settle, error: StoreError) -> None:
+        logger.warning("can't settle a job yet: %s", error, extra={"uid": change.job.uid})
 
     # ---- cutting ----------------------------------------------------------------------------------
 
@@ -135,13 +136,14 @@ class Workers:
         except (ClaimLost, StoreError) as error:
             logger.info("could not release a job: %s", error, extra={"uid": held.job.uid})
         else:
-            self._events.settled(change.job, "job released")
+            self._events.settled([change.job], "job released")
         self.cut(held.job.claim)
 
     def _give_back(self, held: Held) -> None:
         """A job came when nobody wanted one any more: nothing was sent, it goes back to its place."""
         outcome = Released("it was claimed as the tasker stopped; nothing was sent", sent=False)
-        task = asyncio.create_task(self._settle(held.job, outcome, 0.0))
+        change = settle(held.job, outcome, self._clock.now(), 0.0, self._random)
+        task = asyncio.create_task(self._settle(change))
         self._returns.add(task)
         task.add_done_callback(self._returns.discard)
 

@@ -383,7 +383,7 @@ async def test_a_job_pushed_while_upkeep_looks_expires_in_time(new_store: Callab
 async def test_a_job_that_a_claim_finds_expired_is_told_of(new_store: Callable[[], Store]) -> None:
     clock, told = FakeClock(), []
     async with running(new_store(), clock=clock) as pusher:
-        pusher.events.listen(told.append)
+        pusher.events.listen(told.extend)
         job = await pusher.push(URL, delay=10, expires_at=_rfc3339(clock.now() + 20_000))
         clock.advance(30)
         await pusher.push(URL)  # any wake-up looks at the clock

@@ -4,7 +4,7 @@ The pusher decides what shall be; the store keeps it and decides the order. One 
 `taskpusher.testing.StoreContract`, says what every store must do.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from struct import pack
 from typing import Protocol
 
@@ -85,6 +85,7 @@ class Claimed(msgspec.Struct, frozen=True):
     jobs: list[Held]
     next_due: int | None  # when fewer than asked for: the earliest moment another one may run
     expired: list[Job] = []  # what was met past its expires_ms, settled as such
+    settled: list[Job | Exception] = []  # for each settlement: the job as it now stands, or what refused it
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -196,8 +197,13 @@ class Store(Protocol):
         Raises UidTaken, KeyTaken, StaleEdit, ClaimLost, UnknownJob, StoreFull.
         """
 
-    def claim(self, limit: int, now: int, due: int | None = None) -> Awaitable[Claimed]:
+    def claim(
+        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+    ) -> Awaitable[Claimed]:
         """Up to `limit` jobs due at `due` (None: `now`), running from `now` under claim tokens of this epoch.
+
+        First, in the same commit, what `settles` says of jobs that were claimed before: each for itself, so
+        that one that is refused (ClaimLost) does not take the others with it.
 
         Queues take turns; within one: by priority, due time, order of pushing. Left out are jobs of paused
         queues, of queues at their concurrency and of limit keys at their cap; jobs past `expires_ms` are

@@ -2,10 +2,11 @@
 
 A lane is (queue, limit key): the jobs of a queue wait in (queue, ""), those that met a limit key at its cap
 in (queue, key) for as long as that lane has jobs. Within a lane jobs are ordered by priority, due time and
-order of pushing. Only the first job of each priority of each lane is known here, so memory follows the lanes
-and not the jobs; and a lane that may not run is not looked at, so jobs that are held cost nothing.
+order of pushing. Only the first jobs of each priority of each lane are known here, so memory follows the
+lanes and not the jobs; and a lane that may not run is not looked at, so jobs that are held cost nothing.
 """
 
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
@@ -20,16 +21,35 @@ Taken = tuple[Lane, int, Head]  # where the job waits: lane, priority, head
 MOST_STALE = 64  # entries that no row needs any more, beside as many as there are of use
 
 
+READ_AHEAD = 64  # most jobs of a row that are known
+MOST_KNOWN = 4096  # jobs, of all rows, beside one of each
+
+
 class _Row:
     """The jobs of one priority of one lane, known by the first of them."""
 
-    __slots__ = ("head", "lane", "offered", "priority", "queue")
+    __slots__ = ("ahead", "head", "lane", "offered", "priority", "queue", "reach")
 
     def __init__(self, lane: Lane, priority: int, queue: "_Queue") -> None:
         self.lane, self.priority, self.queue = lane, priority, queue
         self.head: Head | None = None
+        self.ahead: deque[Head] = deque()  # those that follow the head, without a gap
+        self.reach = 1  # how many are read at a time: more with each time, for a lane that runs
         self.offered: Head | None = None  # the head under which a heap holds it: that very object
         queue.rows += 1
+
+    def learn(self, head: Head) -> None:
+        """A job came. What is behind the last one known is found when those have gone."""
+        if self.head is None or head < self.head:
+            if self.head is not None:
+                self.ahead.appendleft(self.head)
+            self.head = head
+        elif self.ahead and head < self.ahead[-1]:
+            place = bisect_left(self.ahead, head)
+            if self.ahead[place] != head and self.head != head:
+                self.ahead.insert(place, head)
+        if len(self.ahead) > self.reach:
+            self.ahead.pop()
 
 
 class _Queue:
@@ -51,9 +71,9 @@ class _Queue:
 
 
 class Lanes:
-    """The order of all waiting jobs. `peek(lane, priority)` tells the first one the store holds there."""
+    """The order of all waiting jobs. `peek(lane, priority, n)` tells the first n that the store has there."""
 
-    def __init__(self, peek: Callable[[Lane, int], Head | None]) -> None:
+    def __init__(self, peek: Callable[[Lane, int, int], list[Head]]) -> None:
         self._peek = peek
         self._rows: dict[Lane, dict[int, _Row]] = {}
         self._queues: dict[str, _Queue] = {}
@@ -79,20 +99,32 @@ class Lanes:
         row = rows.get(priority)
         if row is None:
             row = rows[priority] = _Row(lane, priority, self._queue(lane[0]))
-        if row.head is None or head < row.head:
-            row.head = head
+        known = row.head
+        row.learn(head)
+        if row.head is not known:
             self._offer(row)
 
     def removed(self, lane: Lane, priority: int, head: Head) -> None:
         """A job does not wait in `lane` any more."""
-        row = self._rows.get(lane, {}).get(priority)
-        if row is None or row.head != head:  # None: a write of several jobs has taken the others too
+        rows = self._rows.get(lane)
+        row = rows.get(priority) if rows else None
+        if row is None:  # a write of several jobs has taken the others too
             return
-        row.head = self._peek(lane, priority)
-        if row.head is None:
-            self._drop(row)
-        else:
+        if row.head == head:
+            self._advance(row)
+        elif row.ahead and head <= row.ahead[-1] and head in row.ahead:
+            row.ahead.remove(head)
+
+    def _advance(self, row: _Row) -> None:
+        if not row.ahead:
+            row.ahead.extend(self._peek(row.lane, row.priority, row.reach))
+            row.reach = max(1, min(2 * row.reach, READ_AHEAD, MOST_KNOWN // len(self._rows)))
+        if row.ahead:
+            row.head = row.ahead.popleft()
             self._offer(row)
+        else:
+            row.head = None
+            self._drop(row)
 
     def _drop(self, row: _Row) -> None:
         lane = row.lane

@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import pack, unpack
@@ -24,14 +24,16 @@ from .base import (
     Query,
     QueueFigures,
     QueueRule,
+    Settle,
     StoreFigures,
     Written,
     newest_first,
     ownerless,
 )
 from .directory import DATA, Directory, take_blocks
+from .layout import STATE_CODES, STATES, TABLES, Txn, decode_rule, readable, uid_key
 from .numbers import lane_in
-from .tables import STATE_CODES, STATES, TABLES, Tables, Txn, decode_rule, readable, uid_key
+from .tables import Tables
 from .walks import list_of, prefixed, walk_from
 from .writer import FULL, Claim, Room, Write, Writer
 
@@ -160,7 +162,7 @@ class LmdbStore:
         return epoch
 
     async def close(self) -> None:
-        await self._loop.run_in_executor(None, self._writer.close)
+        await self._writer.close()
         await self._loop.run_in_executor(None, self._readers.shutdown)
         self._let_go()
 
@@ -181,9 +183,11 @@ class LmdbStore:
             self._writer.submit(request)
         return future
 
-    def claim(self, limit: int, now: int, due: int | None = None) -> Awaitable[Claimed]:
+    def claim(
+        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+    ) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = self._loop.create_future()
-        self._writer.submit(Claim(limit, now, now if due is None else due, future))
+        self._writer.submit(Claim(limit, now, now if due is None else due, settles, future))
         return future
 
     async def renew(self) -> dict[str, Job]:

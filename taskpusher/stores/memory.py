@@ -6,7 +6,7 @@ Also the plainest reading of what a store must do: dictionaries and sorted lists
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -74,9 +74,8 @@ class MemoryStore:
     async def close(self) -> None:
         pass
 
-    def _peek(self, lane: Lane, priority: int) -> Head | None:
-        heads = self._ready.get((lane, priority))
-        return heads[0] if heads else None
+    def _peek(self, lane: Lane, priority: int, count: int) -> list[Head]:
+        return self._ready.get((lane, priority), [])[:count]
 
     # ---- writing ----------------------------------------------------------------------------------
 
@@ -212,9 +211,12 @@ class MemoryStore:
 
     # ---- claiming ---------------------------------------------------------------------------------
 
-    def claim(self, limit: int, now: int, due: int | None = None) -> Awaitable[Claimed]:
+    def claim(
+        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+    ) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = asyncio.get_running_loop().create_future()
         due = now if due is None else due
+        settled = [self._settle_alone(change) for change in settles]
         held: list[Held] = []
         late: list[Job] = []
         while len(held) < limit and (taken := self._lanes.take(due)) is not None:
@@ -226,8 +228,18 @@ class MemoryStore:
             elif job.state is State.ERROR:
                 late.append(job)
         next_due = self._lanes.next_due() if len(held) < limit else None
-        future.set_result(Claimed(held, next_due, late))
+        future.set_result(Claimed(held, next_due, late, settled))
         return future
+
+    def _settle_alone(self, change: Settle) -> Job | Exception:
+        staged: dict[str, _Row | None] = {}
+        try:
+            job = self._settle(change, staged).job
+        except ClaimLost as error:
+            return error
+        assert job is not None
+        self._keep(job.uid, staged[job.uid])
+        return job
 
     def _next_state(self, job: Job, now: int) -> Job:
         """Expired, held back in the lane of a full limit key, or claimed."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..job import State
-from .tables import STATE_CODES
+from .layout import STATE_CODES
 
 
 def prefixed(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,27 +1,36 @@
-"""The one thread that writes to LMDB, many requests a commit.
+"""Group commit: requests run on the event loop, in a transaction that a thread begins and commits.
 
 What arrives while a commit is under way goes into the next one; nobody is answered before the commit that
 holds his request has been synced.
+
+Only what waits for the disk is in the thread. Each call into LMDB lets go of Python's lock and takes it back;
+beside a busy event loop that costs many times the call. LMDB allows it: a write transaction must be begun and
+ended by one thread, which owns its lock, and be used by one thread at a time.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum, auto
 from queue import SimpleQueue
 from typing import Any
 
 import lmdb
 
 from ..errors import StoreBroken, StoreFull, TaskPusherError
-from .base import Add, Change, Claimed, Written
+from . import turns
+from .base import Add, Change, Claimed, Settle, Written
+from .layout import Txn
 from .tables import Tables
 
 logger = logging.getLogger("taskpusher")
 
 FULL_PAUSE = 1.0  # seconds between two tries to write to a full disk
 PAGE = 4096  # bytes
+AT_ONCE = 500  # changes made before others on the event loop get their turn
+REST = 1.0  # seconds without a request after which the lock that a transaction holds is let go
 FULL = "the disk is full; nothing was stored: make room, the tasker goes on by itself"
 
 
@@ -36,10 +45,11 @@ class Write:
         self.result: list[Written] | None = None
         self.error: Exception | None = None
 
-    def run(self, tables: Tables) -> "Claim | None":
+    def run(self, tables: Tables) -> Iterator[None]:
+        """Make the changes; comes up for air in between."""
         self.result = self.error = None
         try:
-            self.result = tables.write(self.changes)
+            self.result = yield from tables.write(self.changes, AT_ONCE)
         except TaskPusherError as error:
             self.error = error
         except lmdb.Error:  # the transaction's fault, not the request's
@@ -47,7 +57,9 @@ class Write:
         except Exception as error:
             logger.exception("a change could not be written")
             self.error = error
-        return None
+
+    def weight(self) -> int:
+        return len(self.changes)
 
     def adds(self) -> bool:
         return any(isinstance(change, Add) for change in self.changes)
@@ -58,25 +70,26 @@ class Write:
 
 
 class Claim:
-    """Jobs asked for."""
+    """Jobs asked for, by workers whose last ones are to be settled."""
 
-    __slots__ = ("due", "error", "future", "limit", "now", "result")
+    __slots__ = ("due", "error", "future", "limit", "now", "result", "settles")
 
-    def __init__(self, limit: int, now: int, due: int, future: "asyncio.Future[Claimed]") -> None:
-        self.limit, self.now, self.due = limit, now, due
+    def __init__(
+        self, limit: int, now: int, due: int, settles: Sequence[Settle], future: "asyncio.Future[Claimed]"
+    ) -> None:
+        self.limit, self.now, self.due, self.settles = limit, now, due, settles
         self.future = future
         self.result: Claimed | None = None
         self.error: Exception | None = None
 
-    def run(self, tables: Tables) -> "Claim | None":
-        """Claim; where many held-back jobs were met, the rest comes with the next commit."""
+    def run(self, tables: Tables) -> Iterator[None]:
         self.error = None
-        claimed, more = tables.claim(self.limit, self.now, self.due)
-        if more and not (claimed.jobs or claimed.expired):
-            self.result = None
-            return self
-        self.result = claimed
-        return None
+        settled = turns.settle(tables, self.settles)
+        self.result = turns.claim(tables, self.limit, self.now, self.due, settled)
+        yield from ()
+
+    def weight(self) -> int:
+        return self.limit + len(self.settles)
 
     def adds(self) -> bool:
         return False
@@ -85,8 +98,18 @@ class Claim:
 Request = Write | Claim
 
 
+class Verdict(Enum):
+    """What the thread is to make of a transaction."""
+
+    COMMIT = auto()
+    GROW = auto()  # drop it: the map is full
+    REST = auto()  # drop it; another one when it is asked for
+    BEGIN = auto()  # after a rest
+    END = auto()  # drop it: nothing more will come
+
+
 class Writer:
-    """Runs requests in commits, in a thread of its own; their futures are answered on the event loop."""
+    """Runs requests in commits and answers their futures. To be used on one event loop."""
 
     def __init__(
         self,
@@ -100,37 +123,120 @@ class Writer:
         self._env, self._tables, self._loop = env, tables, loop
         self._resize, self._broken, self._nearly_full = resize, broken, nearly_full
         self._pending: list[Request] = []
-        self._lock = threading.Lock()  # of _pending, _idle and _flushing
-        self._idle = True
-        self._batches: SimpleQueue[list[Request] | None] = SimpleQueue()
-        self._closing = threading.Event()
+        self._batch: list[Request] = []  # in the transaction under way
+        self._steps: Iterator[None] = iter(())  # of running the batch
+        self._txn: Txn = None  # open, and ours; None while the thread has it
+        self._busy = True  # a batch is under way, or the next one is on its way to begin
+        self._pause: asyncio.TimerHandle | None = None  # until a full disk is tried again
+        self._resting = False
+        self._rest_timer: asyncio.TimerHandle | None = None
+        self._used = 0.0  # loop time of the last commit
+        self._closing = False
         self.full = False
         self.commits = 0
-        self._thread = threading.Thread(target=self._run, name="taskpusher-writer", daemon=True)
+        self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="taskpusher-writer", daemon=True)
         self._thread.start()
 
     # ---- on the event loop ------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         """Queue a request. What is submitted before the loop's next turn shares a commit."""
-        with self._lock:
-            self._pending.append(request)
-            wake = self._idle
-            self._idle = False
-        if wake:
-            self._loop.call_soon(self._flush)
+        self._pending.append(request)
+        if not self._busy:
+            self._begin()
 
-    def _flush(self) -> None:
-        with self._lock:
-            batch, self._pending = self._pending, []
-        self._batches.put(batch)
+    def _begin(self) -> None:
+        self._busy = True
+        if self._resting:
+            self._resting = False
+            self._verdicts.put(Verdict.BEGIN)
+        else:
+            self._loop.call_soon(self._next)
 
-    def close(self) -> None:
-        """Finish what was submitted, then end the thread. Blocks; call it off the loop."""
-        self._closing.set()
-        self._flush()
-        self._batches.put(None)
-        self._thread.join()
+    async def close(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._closing = True
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._next()
+        elif not self._busy:
+            self._begin()
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    def _opened(self, txn: Txn, error: lmdb.Error | None) -> None:
+        """The thread has begun a transaction; `error` says why the last one was not kept."""
+        self._txn = txn
+        batch, self._batch = self._batch, []
+        if error is None:
+            self._committed(batch)
+            self._next()
+        else:
+            self._again(batch, error)
+
+    def _next(self) -> None:
+        """Begin with what is pending, in the transaction that is open."""
+        self._pause = None
+        if self._pending:
+            self._batch, self._pending = self._pending, []
+            self._steps = self._run(self._batch)
+            self._go_on()
+        elif self._closing:
+            self._hand_over(Verdict.END)
+        else:
+            self._busy = False
+            self._used = self._loop.time()
+            if self._rest_timer is None:
+                self._rest_timer = self._loop.call_later(REST, self._rest)
+
+    def _rest(self) -> None:
+        """Let other programs that look at the store have the lock while there is nothing to do."""
+        self._rest_timer = None
+        if self._busy:
+            return  # the timer is set again when nothing is left
+        left = self._used + REST - self._loop.time()
+        if left > 0:
+            self._rest_timer = self._loop.call_later(left, self._rest)
+        else:
+            self._resting = True
+            self._hand_over(Verdict.REST)
+
+    def _go_on(self) -> None:
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._hand_over(Verdict.COMMIT)
+        except lmdb.MapFullError:
+            self._hand_over(Verdict.GROW)
+        except BaseException as error:
+            self._hand_over(Verdict.END)
+            self._fail(error)
+        else:
+            self._loop.call_soon(self._go_on)
+
+    def _run(self, batch: list[Request]) -> Iterator[None]:
+        self._tables.begin(self._txn)
+        weight = 0
+        for request in batch:
+            yield from request.run(self._tables)
+            weight += request.weight()
+            if weight > AT_ONCE:
+                weight = 0
+                yield
+        self._tables.finish()
+
+    def _hand_over(self, verdict: Verdict) -> None:
+        self._txn = None
+        self._verdicts.put(verdict)
+
+    def _committed(self, batch: list[Request]) -> None:
+        self.commits += bool(batch)
+        if self.full and batch:
+            logger.warning("the disk has room again")
+            self.full = False
+        self._answer(batch)
 
     def _answer(self, batch: list[Request]) -> None:
         for request in batch:
@@ -142,68 +248,80 @@ class Writer:
             else:
                 future.set_result(request.result)  # type: ignore[arg-type]
 
-    # ---- in the thread ----------------------------------------------------------------------------
+    # ---- when it was not kept ---------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            while batch:
-                try:
-                    unfinished = self._commit(batch)
-                except BaseException as error:
-                    self._fail(error)
-                    return
-                with self._lock:
-                    batch, self._pending = unfinished + self._pending, []
-                    self._idle = not batch
+    def _again(self, batch: list[Request], error: lmdb.Error) -> None:
+        """Nothing of the batch was kept: run it once more, when there is room for it."""
+        try:
+            self._tables.load(self._txn)
+        except BaseException as failure:
+            self._hand_over(Verdict.END)
+            self._fail(failure)
+            return
+        self._pending = batch + self._pending
+        if isinstance(error, lmdb.MapFullError) or self._refuse():
+            self._next()
+        else:
+            self._pause = self._loop.call_later(FULL_PAUSE, self._next)
 
-    def _commit(self, batch: list[Request]) -> list[Request]:
-        """One commit and its answers; again after the map has grown, or when the disk has room again.
-
-        Returns the requests that want another commit.
-        """
-        while batch:
-            try:
-                unfinished = self._transact(batch)
-            except lmdb.MapFullError:
-                self._resize()
-            except lmdb.Error as error:
-                if not self._no_space(error):
-                    raise
-                batch = self._wait_for_room(batch)
-            else:
-                again = set(unfinished)
-                self._loop.call_soon_threadsafe(self._answer, [one for one in batch if one not in again])
-                return unfinished
-            self._reload()
-        return []
-
-    def _transact(self, batch: list[Request]) -> list[Request]:
-        with self._env.begin(write=True) as txn:
-            self._tables.begin(txn)
-            unfinished: list[Request] = [
-                rest for request in batch if (rest := request.run(self._tables)) is not None
-            ]
-            self._tables.finish()
-        self.commits += 1
-        if self.full:
-            logger.warning("the disk has room again")
-            self.full = False
-        return unfinished
-
-    def _wait_for_room(self, batch: list[Request]) -> list[Request]:
+    def _refuse(self) -> bool:
         """The disk is full: refuse what would take more of it; the rest, which frees or settles, waits."""
         if not self.full:
             logger.error("the disk is full: new jobs are refused until there is room")
             self.full = True
-        with self._lock:
-            batch, self._pending = batch + self._pending, []
-        refused = {request for request in batch if request.adds() or self._closing.is_set()}
+        refused: list[Request] = []
+        waiting: list[Request] = []
+        for request in self._pending:
+            (refused if self._closing or request.adds() else waiting).append(request)
         for request in refused:
             request.error = StoreFull(FULL)
-        self._loop.call_soon_threadsafe(self._answer, list(refused))
-        if not refused:
-            self._closing.wait(FULL_PAUSE)
-        return [request for request in batch if request not in refused]
+        self._answer(refused)
+        self._pending = waiting
+        return bool(refused)
+
+    def _fail(self, error: BaseException) -> None:
+        """The disk failed, or we did: nobody may be answered, since nobody knows what was kept."""
+        logger.critical("the store failed; stopping", extra={"error": error}, exc_info=error)
+        reason = StoreBroken(f"the store failed: {error}")
+        reason.__cause__ = error
+        self._broken(reason)
+
+    # ---- in the thread ----------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        error: lmdb.Error | None = None
+        try:
+            while True:
+                txn = self._env.begin(write=True)
+                self._loop.call_soon_threadsafe(self._opened, txn, error)
+                verdict = self._verdicts.get()
+                error = self._end(txn, verdict)
+                if verdict is Verdict.END or (verdict is Verdict.REST and not self._awoken()):
+                    return
+        except BaseException as failure:
+            self._loop.call_soon_threadsafe(self._fail, failure)
+
+    def _awoken(self) -> bool:
+        return self._verdicts.get() is Verdict.BEGIN
+
+    def _end(self, txn: Txn, verdict: Verdict) -> lmdb.Error | None:
+        """Commit or drop it; why it was not kept, if running it once more may help."""
+        try:
+            if verdict is Verdict.COMMIT:
+                txn.commit()
+                return None
+            txn.abort()
+            if verdict is not Verdict.GROW:
+                return None
+            full: lmdb.Error = lmdb.MapFullError("the map is full")
+        except lmdb.MapFullError as error:
+            full = error
+        except lmdb.Error as error:
+            if not self._no_space(error):
+                raise
+            return error
+        self._resize()
+        return full
 
     def _no_space(self, error: lmdb.Error) -> bool:
         """Whether the disk is full. A write that it took in part is an I/O error in LMDB's words."""
@@ -213,17 +331,6 @@ class Writer:
             or "quota" in told
             or ("Input/output error" in told and self._nearly_full())
         )
-
-    def _reload(self) -> None:
-        with self._env.begin() as txn:
-            self._tables.load(txn)
-
-    def _fail(self, error: BaseException) -> None:
-        """The disk failed, or we did: nobody may be answered, since nobody knows what was kept."""
-        logger.critical("the store failed; stopping", extra={"error": error}, exc_info=error)
-        reason = StoreBroken(f"the store failed: {error}")
-        reason.__cause__ = error
-        self._loop.call_soon_threadsafe(self._broken, reason)
 
 
 class Room:

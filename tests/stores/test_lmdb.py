@@ -13,8 +13,8 @@ import pytest
 from taskpusher.errors import StoreBroken, StoreFull, StoreLocked, StoreUnreadable
 from taskpusher.job import State
 from taskpusher.stores.base import Add, Query
+from taskpusher.stores.layout import uid_key
 from taskpusher.stores.lmdb import LmdbStore
-from taskpusher.stores.tables import uid_key
 from taskpusher.testing import NOW, OK, a_job, eventually, no_limits, refused, settled
 
 
@@ -108,30 +108,39 @@ async def test_the_map_grows_while_jobs_come_and_go(tmp_path: Path) -> None:
 
 
 class FullDisk:
-    """An environment whose commits find no room while `full`."""
+    """An environment whose transactions of the writer find no room at their commit, while `full`."""
 
-    def __init__(self, env: Any, error: str = "No space left on device") -> None:
+    def __init__(self, env: Any, error: str) -> None:
         self._env = env
         self.full = False
         self.error = error
 
+    def begin(self, write: bool) -> Any:
+        return Doomed(self, self._env.begin(write=write))
+
+
+class Doomed:
+    def __init__(self, disk: FullDisk, txn: Any) -> None:
+        self._disk, self._txn = disk, txn
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._env, name)
+        return getattr(self._txn, name)
 
-    def begin(self, *args: Any, write: bool = False, parent: Any = None, **more: Any) -> Any:
-        txn = self._env.begin(*args, write=write, parent=parent, **more)
-        if write and parent is None and self.full:
-            txn.abort()
-            raise lmdb.DiskError(f"mdb_txn_commit: {self.error}")
-        return txn
+    def commit(self) -> None:
+        if self._disk.full:
+            self._txn.abort()
+            raise lmdb.DiskError(f"mdb_txn_commit: {self._disk.error}")
+        self._txn.commit()
 
 
-def with_full_disk(
+async def with_full_disk(
     store: LmdbStore, monkeypatch: pytest.MonkeyPatch, error: str = "No space left on device"
 ) -> FullDisk:
     disk = FullDisk(store._env, error)
     monkeypatch.setattr(store._writer, "_env", disk)
     monkeypatch.setattr("taskpusher.stores.writer.FULL_PAUSE", 0.01)
+    await store.write()  # in the transaction that was begun before
+    disk.full = True
     return disk
 
 
@@ -141,8 +150,7 @@ async def test_a_full_disk_refuses_pushes_keeps_settlements_and_goes_on(
     store = await opened(tmp_path)
     await store.write(Add(a_job()), Add(a_job()))
     first, second = (held.job for held in (await store.claim(2, NOW)).jobs)
-    disk = with_full_disk(store, monkeypatch)
-    disk.full = True
+    disk = await with_full_disk(store, monkeypatch)
     settling = store.write(settled(first, OK))
     await refused(StoreFull, store.write(Add(a_job())))
     assert (await store.figures()).full
@@ -160,7 +168,7 @@ async def test_a_store_closes_on_a_full_disk(tmp_path: Path, monkeypatch: pytest
     store = await opened(tmp_path)
     await store.write(Add(a_job()))
     (held,) = (await store.claim(1, NOW)).jobs
-    with_full_disk(store, monkeypatch).full = True
+    await with_full_disk(store, monkeypatch)
     settling = asyncio.ensure_future(store.write(settled(held.job, OK)))
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
@@ -197,7 +205,7 @@ async def test_a_disk_that_fails_answers_nobody_and_is_told(
     store = await opened(tmp_path)
     told: list[BaseException] = []
     store.watch(lambda: None, told.append)
-    with_full_disk(store, monkeypatch, "Input/output error").full = True
+    await with_full_disk(store, monkeypatch, "Input/output error")
     writing = asyncio.ensure_future(store.write(Add(a_job())))
     await eventually(lambda: told)
     assert isinstance(told[0], StoreBroken)
@@ -272,10 +280,11 @@ async def test_a_claim_in_front_of_many_held_back_jobs_lets_others_in(tmp_path: 
     jobs = [a_job(host="slow") for _ in range(2000)] + [a_job(host="fast")]
     await store.write(*(Add(job) for job in jobs))
     assert [held.job.host for held in (await store.claim(1, NOW)).jobs] == ["slow"]
-    claiming = store.claim(1, NOW)
-    writes = [store.write(Add(a_job(host="third"))) for _ in range(3)]
-    assert [held.job.host for held in (await claiming).jobs] == ["fast"]
-    await asyncio.gather(*writes)
+    claimed = await store.claim(1, NOW)
+    assert claimed.jobs == [] and claimed.next_due == NOW, "it comes up for air, and is to be asked again"
+    while not claimed.jobs:
+        claimed = await store.claim(1, NOW)
+    assert [held.job.host for held in claimed.jobs] == ["fast"]
     await store.close()
 
 

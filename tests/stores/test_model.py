@@ -123,7 +123,11 @@ class Walk:
 
     async def claim(self) -> None:
         limit = self.random.choice([1, 3, 50])
-        claimed = await self.store.claim(limit, self.now)
+        done = [settled(job, OK, self.now) for job in self.some_running()]
+        claimed = await self.store.claim(limit, self.now, None, done)
+        for change, job in zip(done, claimed.settled, strict=True):
+            assert job == change.job
+        self.jobs |= {job.uid: job for job in claimed.settled}
         rules = {figures.rule.name: figures.rule for figures in await self.store.queues()}
         queues = Counter(job.queue for job in self.jobs.values() if job.state is State.RUNNING)
         hosts = Counter(job.host for job in self.jobs.values() if job.state is State.RUNNING)
@@ -143,6 +147,10 @@ class Walk:
             hosts[job.host] += 1
         if len(claimed.jobs) < limit:
             assert not [job for job in ready.values() if may_run(job)], "a job that may run was left"
+
+    def some_running(self) -> list[Job]:
+        running = [job for job in self.jobs.values() if job.state is State.RUNNING]
+        return self.random.sample(running, self.random.randint(0, len(running)))
 
     # ---- what must hold ---------------------------------------------------------------------------
 
@@ -210,8 +218,8 @@ def rank(job: Job) -> tuple[int, int, int]:
 def derived(tables: Tables) -> dict[str, Any]:
     lanes = tables.lanes
     return {
-        "counts": tables._counts,
-        "running": tables._running,
+        "counts": tables.counts._counts,
+        "running": tables.running,
         "heads": {
             (row.lane, row.priority): row.head for rows in lanes._rows.values() for row in rows.values()
         },
