@@ -20,6 +20,7 @@ from ..errors import StoreUnreadable
 from ..job import FINISHED, AttemptRecord, Job, Result, State, from_record
 from .access import look, reading
 from .base import ATTEMPTS_KEPT, QueueRule
+from .directory import DATA
 from .findings import Fault, Findings, Report, named
 from .numbers import short_hash
 from .rows import BY_JOB, OutOfRange, rows_of, uid_in
@@ -68,15 +69,15 @@ def damaged_pages(path: Path) -> list[str]:
 
 
 def _report(env: Any, path: Path, damage: list[str], pages: str, told: Told) -> Report:
+    if damage:
+        found = Findings()
+        for one in damage:
+            found.add(DATA, Fault.DAMAGED, "page", one)
+        return Report(str(path), 0, 0, (path / DATA).stat().st_size, 0, "damaged", found.all())
     seen = Check(env, told)
-    for one in damage:
-        seen.found.add("data.mdb", Fault.DAMAGED, "page", one)
-    if not damage:
-        seen.run()
+    seen.run()
     size, free = room_of(env)
-    return Report(
-        str(path), seen.jobs, seen.rows, size, free, "damaged" if damage else pages, seen.found.all()
-    )
+    return Report(str(path), seen.jobs, seen.rows, size, free, pages, seen.found.all())
 
 
 def room_of(env: Any) -> tuple[int, int]:

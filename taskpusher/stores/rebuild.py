@@ -79,10 +79,15 @@ class Rebuild:
     def _job(self, txn: Txn, uid: bytes, record: bytes) -> None:
         try:
             job = from_record(record)
-            rows = rows_of(uid, job, lambda lane: self._numbers.key(txn, lane))
-        except (StoreUnreadable, OutOfRange):
+        except StoreUnreadable:
             self._leave(txn, "jobs", uid, record)
             return
+        try:
+            rows = rows_of(uid, job, lambda lane: self._numbers.key(txn, lane))
+        except OutOfRange:
+            rows = []
+            if self._leave(txn, "jobs", uid, record):
+                return
         for table, key, value in rows:
             txn.put(key, value, overwrite=False, db=self._db[table])
         self._counts[job.state, job.queue] += 1
@@ -116,10 +121,10 @@ class Rebuild:
         if not _decodes("rules", value):
             self._leave(txn, "rules", key, value)
 
-    def _leave(self, txn: Txn, table: str, key: bytes, value: bytes) -> None:
-        """What can't be read stays, unless it was asked for to be set aside; a job's with all it has."""
+    def _leave(self, txn: Txn, table: str, key: bytes, value: bytes) -> bool:
+        """Set aside what can't be read, a job's with all it has, if that was asked for; whether it was."""
         if self._aside is None:
-            return
+            return False
         self._aside(table, key, value)
         txn.delete(key, db=self._db[table])
         if table == "jobs":
@@ -128,6 +133,7 @@ class Rebuild:
                 while cursor.set_range(key) and cursor.key().startswith(key):
                     self._aside(beside, *cursor.item())
                     cursor.delete()
+        return True
 
 
 def _decodes(table: str, value: bytes) -> bool:
