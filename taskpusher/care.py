@@ -82,7 +82,7 @@ COMMANDS = (
         _check,
         "Compare every index of the store with its jobs. A tasker may run, but for --rebuild.",
         click.Option(["--rebuild"], is_flag=True, help="Make every index anew from the jobs."),
-        click.Option(["--set-aside"], is_flag=True, help="Move what can't be read into files in lost/."),
+        click.Option(["--set-aside"], is_flag=True, help="Move what can't be read to files in lost/."),
     ),
     _command(
         "backup",

@@ -207,7 +207,7 @@ class Check:
             what = "key" if table == "keys" else "place"
             self.found.add(table, Fault.SHARED, uid, f"job {named(there)} has the same {what}")
         else:
-            self.found.add(table, Fault.MISSING, uid, f"the {job.state} job is not in it")
+            self.found.add(table, Fault.MISSING, uid, f"the job is {job.state} and not in it")
 
     def _has(self, txn: Txn, uid: bytes, job: Job | str, table: str, key: bytes) -> bool:
         """Whether that job has that row."""
@@ -234,7 +234,7 @@ class Check:
             if isinstance(job, str):
                 self.found.add(table, Fault.STRAY, uid, job)
             elif not self._has(txn, uid, job, table, key):
-                self.found.add(table, Fault.STRAY, uid, f"the {job.state} job has another place")
+                self.found.add(table, Fault.STRAY, uid, f"the job is {job.state} and has no such row")
 
     # ---- what is kept beside ----------------------------------------------------------------------
 

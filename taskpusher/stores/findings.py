@@ -35,7 +35,7 @@ REBUILT = {
 }
 LEFT = {
     Fault.DAMAGED: "can't be mended: put a backup back",
-    Fault.UNREADABLE: "left as it is; --rebuild --set-aside moves it into files below lost/",
+    Fault.UNREADABLE: "left as it is; --rebuild --set-aside moves it to files in lost/",
     Fault.INCONSISTENT: "left as it is: look at the job, then cancel or forget it",
     Fault.SHARED: "left as it is: forget one of the two jobs and push it again",
 }
