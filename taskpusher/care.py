@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,8 @@ def _command(name: str, run: Callable[..., Any], help: str, *more: click.Paramet
         click.Option(["--config"], metavar="FILE", help="A TOML file that may name it."),
         click.Option(["--json"], is_flag=True, help="Answer as JSON."),
     ]
-    return click.Command(name, callback=run, params=[*more, *shared], help=help)
+    asked = {"help_option_names": ["-h", "--help"]}
+    return click.Command(name, asked, callback=run, params=[*more, *shared], help=help)
 
 
 COMMANDS = (
@@ -127,15 +128,25 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; it begins anew with each part of the work."""
+    """A bar on a terminal for each part of the work."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    with click.progressbar(length=1000, label=label, file=sys.stderr) as bar:
+    with ExitStack() as shown:
+
+        def begun() -> Any:
+            bar = click.progressbar(length=1000, label=label, show_eta=False, file=sys.stderr)
+            return shown.enter_context(bar)
+
+        bar = begun()
 
         def tell(done: int, total: int) -> None:
+            nonlocal bar
             at = min(1000, done * 1000 // max(1, total))
-            if at != bar.pos:
+            if at < bar.pos:  # the next part of the work
+                shown.close()
+                bar = begun()
+            if at > bar.pos:
                 bar.update(at - bar.pos)
 
         yield tell

@@ -71,6 +71,8 @@ def reading(path: Path, *, lock: bool) -> Iterator[Any]:
         refuse_cut_short(env, path)
         _refuse_other_formats(env, path)
         yield env
+    except lmdb.Error as error:
+        raise StoreUnreadable(f"can't read the store {path} ({error}): put a backup back") from error
     finally:
         env.close()
 

@@ -64,7 +64,7 @@ def damaged_pages(path: Path) -> list[str]:
     """What is wrong with the pages of the file, read without LMDB, which may crash on them."""
     try:
         return [str(one) for one in lmdb.verify.verify(str(path))]  # type: ignore[no-untyped-call]
-    except lmdb.verify.VerifyError as error:
+    except (lmdb.verify.VerifyError, OSError) as error:
         return [str(error)]
 
 

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from taskpusher.errors import StoreBroken, StoreLocked, StoreUnreadable
 from taskpusher.job import State
 from taskpusher.stores.base import Query
-from taskpusher.stores.check import SLICE, check
+from taskpusher.stores.check import SLICE, Check, check
 from taskpusher.stores.copies import rebuilt
+from taskpusher.stores.directory import Directory
 from taskpusher.stores.findings import REMEDIES, Fault, Report
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.testing import NOW, no_limits
@@ -64,8 +66,6 @@ def test_every_damage_is_found_and_mended_or_left_as_it_says(
 
 def contents_of(path: Path) -> dict[str, Any]:
     """Like contents(), of a store whose names may be damaged."""
-    import lmdb
-
     with lmdb.open(str(path), max_dbs=30, readonly=True, lock=False) as env:
         tables = {name: env.open_db(name.encode(), create=False) for name in ("jobs", "rules")}
         with env.begin() as txn:
@@ -148,11 +148,33 @@ def test_damaged_pages_are_found_and_not_touched(sound: Sound, tmp_path: Path) -
     assert (path / "data.mdb").read_bytes() == before
 
 
+def test_a_table_that_breaks_off_is_told_and_the_others_are_looked_at(
+    sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as it goes without the pages, which can't be looked at while a tasker writes."""
+
+    def broken(self: Check) -> None:
+        raise lmdb.CorruptedError("mdb_cursor_get")
+
+    monkeypatch.setattr(Check, "_bodies", broken)
+    path = copied(sound[0], tmp_path / "db")
+    with spoiling(path, sound[1]) as spoiler:
+        spoiler.delete("due", spoiler.row("later", "due")[0])
+    assert found_in(check(path)) == {("bodies", Fault.DAMAGED), ("due", Fault.MISSING)}
+
+
+def test_a_store_that_lmdb_cannot_read_is_told_as_such(sound: Sound, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(env: Any) -> None:
+        raise lmdb.PageNotFoundError("mdb_stat")
+
+    monkeypatch.setattr("taskpusher.stores.check.room_of", broken)
+    with pytest.raises(StoreUnreadable, match="can't read the store"):
+        check(sound[0])
+
+
 async def test_a_rebuild_needs_the_store_for_itself_and_a_check_does_not(
     sound: Sound, tmp_path: Path
 ) -> None:
-    from taskpusher.stores.directory import Directory
-
     path = copied(sound[0], tmp_path / "db")
     owner = Directory(path)
     owner.acquire()

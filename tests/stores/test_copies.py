@@ -139,6 +139,40 @@ def test_a_disk_that_takes_no_more_leaves_the_store_and_nothing_half(
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (lmdb.DiskError("mdb_txn_commit: No space left on device"), StoreFull),
+        (lmdb.MapFullError("mdb_put"), StoreBroken),
+    ],
+)
+def test_a_rebuild_that_finds_no_room_leaves_the_store(
+    error: lmdb.Error, told: type[Exception], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(store)
+
+    def rebuild(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(copies, "rebuild", rebuild)
+    with pytest.raises(told, match="nothing was changed"):
+        rebuilt(store)
+    assert contents(store) == before
+    assert not leftovers(store)
+
+
+def test_a_rebuild_that_mends_nothing_leaves_the_store(
+    sound: Sound, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with spoiling(store, sound[1]) as spoiler:
+        spoiler.delete("due", spoiler.row("later", "due")[0])
+    before = contents(store)
+    monkeypatch.setattr(copies, "rebuild", lambda *args: None)
+    with pytest.raises(StoreBroken, match="could not be mended"):
+        rebuilt(store)
+    assert contents(store) == before
+
+
 def test_a_copy_that_came_out_short_is_refused(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
