@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from . import __version__, config, logs
+from . import __version__, care, config, logs
 from .config import Settings
 from .errors import InvalidField, StoreError, StoreLocked, StoreUnreadable
 from .values import Address
@@ -96,6 +96,9 @@ tasker = click.Group(
     help="Keep jobs on disk and call their URLs.",
     epilog="Every option has an environment variable TASKER_… and a key in a TOML file.",
 )
+
+for command in care.COMMANDS:
+    tasker.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

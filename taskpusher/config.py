@@ -237,10 +237,24 @@ def load(options: Mapping[str, object], environ: Mapping[str, str] = os.environ)
 
     Raises InvalidField, whose field is the option, variable or key at fault.
     """
+    settings = Settings(**_values(SETTINGS, options, environ))
+    refuse_open_door([settings.address], settings)
+    return settings
+
+
+def load_one(name: str, options: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Any:
+    """One setting alone, for a command that needs no more; what is wrong with the others does not matter."""
+    rows = [row for row in SETTINGS if row.attribute == name]
+    return _values(rows, options, environ)[name]
+
+
+def _values(
+    rows: Iterable[Setting], options: Mapping[str, object], environ: Mapping[str, str]
+) -> dict[str, Any]:
     file = options.get("config") or environ.get("TASKER_CONFIG")
     keys = _read_file(str(file)) if file else {}
     values = {}
-    for row in SETTINGS:
+    for row in rows:
         if (option := options.get(row.attribute)) not in (None, ()):
             values[row.attribute] = row.read(option, f"--{row.name}")
         elif variable := environ.get(row.variable):  # set to nothing is not set
@@ -249,9 +263,7 @@ def load(options: Mapping[str, object], environ: Mapping[str, str] = os.environ)
             values[row.attribute] = row.read(keys[row.name], f"{row.name} in {file}")
         else:
             values[row.attribute] = row.unset()
-    settings = Settings(**values)
-    refuse_open_door([settings.address], settings)
-    return settings
+    return values
 
 
 def refuse_open_door(addresses: Iterable[Address], settings: Settings) -> None:

@@ -19,10 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from starlette.routing import Route
 
-from taskpusher import LmdbStore, MemoryStore, TaskPusher
+from taskpusher import LmdbStore, MemoryStore, TaskPusher, care, cli
 from taskpusher.config import SETTINGS
 from taskpusher.testing import no_limits
 from taskpusher.web.api import Api
@@ -73,7 +74,7 @@ def test_every_endpoint_is_documented() -> None:
 
 COMMANDS = {
     ".venv/bin/pip", ".venv/bin/pytest", ".venv/bin/tasker", "cat", "chmod", "cp", "curl", "mkdir",
-    "printf", "python3", "systemctl", "tasker", "touch",
+    "mv", "printf", "python3", "systemctl", "tasker", "touch",
 }  # fmt: skip
 
 
@@ -112,6 +113,9 @@ def test_shell_lines_are_commands_with_options_that_exist(page: str, command: li
 
 
 def check_options(words: Sequence[str]) -> None:
+    if words and words[0] in cli.tasker.commands:
+        cli.tasker.commands[words[0]].make_context(words[0], [*words[1:]])  # raises what a user would be told
+        return
     known = {row.name: row for row in SETTINGS}
     rest = list(words)
     while rest:
@@ -128,6 +132,15 @@ def test_what_docs_say_of_tasker_in_passing_are_options_too() -> None:
     for page in PAGES:
         for line in re.findall(r"`tasker((?: -[^`]*)+)`", page.read_text("utf-8")):
             check_options(shlex.split(line))
+
+
+def test_every_command_on_the_store_is_documented() -> None:
+    operating = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    for command in care.COMMANDS:
+        assert f"\ntasker {command.name} " in operating
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name not in ("config", "json", "store"):
+                assert f"{option.opts[0]}" in operating
 
 
 # ---- links --------------------------------------------------------------------------------------------
@@ -204,12 +217,13 @@ class Tour:
         return process, int(found[1])
 
     def here(self, text: str) -> str:
-        """The example with the ports of this test, and nothing else changed."""
+        """The example with the ports and the command of this test, and nothing else changed."""
         ports = {
             "localhost:8000": f"localhost:{self.target.port}",
             "localhost:9900": f"localhost:{self.port}",
         }
         ports |= {'"localhost", 9900': f'"localhost", {self.port}'}
+        ports |= {".venv/bin/tasker": f"{shlex.quote(sys.executable)} -m taskpusher"}
         for written, real in ports.items():
             text = text.replace(written, real)
         return text
@@ -304,6 +318,7 @@ def test_the_curl_examples_do_what_they_say(tour: Tour) -> None:
     for _, uid in tour.target.called:
         tour.completed(uid)
     assert '"key":"report-7"' in told
+    assert "nothing is wrong" in told
     for state in ("waiting", "canceled", "completed"):
         assert f'"state":"{state}"' in told
     (mail,) = [queue for queue in tour.ask("/queues")[2]["queues"] if queue["name"] == "mail"]

@@ -71,16 +71,20 @@ class Directory:
         LMDB refuses the file that a power cut leaves in the middle of its creation, so it is made beside,
         synced, and moved to its name as a whole.
         """
-        for leftover in self.path.glob("new-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self.sweep()
         if (self.path / DATA).exists():
             return
         making = Path(tempfile.mkdtemp(prefix="new-", dir=self.path))
         make(making)
-        _sync_file(making / DATA)
+        sync_file(making / DATA)
         os.rename(making / DATA, self.path / DATA)
         sync_directory(self.path)
         shutil.rmtree(making, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a power cut left of a file in the making."""
+        for leftover in self.path.glob("new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def free(self) -> tuple[int, int]:
         """Bytes free on the disk for us, and how many of them to leave free."""
@@ -100,12 +104,24 @@ def take_blocks(file: Path, size: int) -> None:
         os.close(handle)
 
 
+def holder_of(path: Path) -> int | None:
+    """The pid in the directory's lock file."""
+    try:
+        lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _pid_in(lock)
+    finally:
+        os.close(lock)
+
+
 def _pid_in(lock: int) -> int | None:
     text = os.pread(lock, 20, 0).strip()
     return int(text) if text.isdigit() else None
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -115,4 +131,4 @@ def _sync_file(path: Path) -> None:
 
 def sync_directory(path: Path) -> None:
     """Make a rename or a new name in it survive a power cut."""
-    _sync_file(path)
+    sync_file(path)

@@ -50,6 +50,30 @@ decode_attempt = msgspec.msgpack.Decoder(AttemptRecord).decode
 decode_result = msgspec.msgpack.Decoder(Result).decode
 
 
+def refuse_cut_short(env: Any, path: Path) -> int:
+    """The bytes that the file has to have. Raises StoreUnreadable where it has much less.
+
+    Reading a page beyond the end of the file would end the process by SIGBUS.
+    """
+    whole = int((env.info()["last_pgno"] + 1) * env.stat()["psize"])
+    size = (path / DATA).stat().st_size
+    if size < whole - min(MOST_UNWRITTEN, whole // 4):
+        raise StoreUnreadable(
+            f"{path / DATA} was cut short, to {size} of {whole} bytes: put a whole copy back"
+        )
+    return whole
+
+
+def refuse_format(found: bytes | None, path: Path) -> None:
+    """Raises StoreUnreadable for a store of another format."""
+    number = None if found is None else int.from_bytes(found, "big")
+    if number != FORMAT:
+        raise StoreUnreadable(
+            f"the store {path} has format {number}, this tasker reads {FORMAT}: "
+            "use the tasker that wrote it, or a newer one"
+        )
+
+
 class LmdbStore:
     """A store in the directory `path`; `map_size` is where the map begins, in bytes."""
 
@@ -117,17 +141,9 @@ class LmdbStore:
         return env
 
     def _check_length(self, env: Any) -> None:
-        """Reading a page beyond the end of the file would end the process by SIGBUS.
-
-        The last commit may have left its last pages unwritten, since nothing uses them: they are added.
-        """
-        whole = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        size = (self.path / DATA).stat().st_size
-        if size < whole - min(MOST_UNWRITTEN, whole // 4):
-            raise StoreUnreadable(
-                f"{self.path / DATA} was cut short, to {size} of {whole} bytes: put a whole copy back"
-            )
-        if size < whole:
+        """The last commit may have left its last pages unwritten, since nothing uses them: they are added."""
+        whole = refuse_cut_short(env, self.path)
+        if (self.path / DATA).stat().st_size < whole:
             os.truncate(self.path / DATA, whole)
 
     def _check_format(self, env: Any, new: bool) -> None:
@@ -140,15 +156,12 @@ class LmdbStore:
             ) from None
         with env.begin(write=True) as txn:
             found = txn.get(b"format", db=meta)
-            if found is None:
-                txn.put(b"format", pack(">I", FORMAT), db=meta)
-                for name in TABLES:
-                    env.open_db(name.encode(), txn=txn, create=True)
-            elif unpack(">I", found)[0] != FORMAT:
-                raise StoreUnreadable(
-                    f"the store {self.path} has format {unpack('>I', found)[0]}, this tasker reads {FORMAT}: "
-                    "use the tasker that wrote it, or a newer one"
-                )
+            if found is not None:
+                refuse_format(found, self.path)
+                return
+            txn.put(b"format", pack(">I", FORMAT), db=meta)
+            for name in TABLES:
+                env.open_db(name.encode(), txn=txn, create=True)
 
     def _begin_epoch(self) -> int:
         """The number of this opening; everything claimed under an earlier one is an orphan.
@@ -209,6 +222,7 @@ class LmdbStore:
 
     def _measure_room(self) -> int:
         """Bytes that new jobs may take: of the disk, or inside the file."""
+        self._env.reader_check()  # a backup that was killed must not keep its pages from being used again
         free, reserve = self._directory.free()
         return max(free - reserve, free + self._read(self._free_bytes) - 2 * reserve)
 

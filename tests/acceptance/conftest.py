@@ -1,6 +1,7 @@
 """These tests run the real program: they start it, kill it and start it again."""
 
 import itertools
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,19 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Tasker]]:
 def target() -> Iterator[Target]:
     with Target() as target:
         yield target
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    line = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(where)]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if done.returncode:
+        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
+    yield where
+    subprocess.run(["umount", "-l", str(where)], check=True)

@@ -29,6 +29,7 @@ from taskpusher.job import (
 )
 from taskpusher.runners.base import Failure, Released
 from taskpusher.stores.base import Add, Change, Edit, Query, QueueRule, Remove, Settle
+from taskpusher.stores.check import check
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.stores.memory import MemoryStore
 from taskpusher.stores.tables import Tables
@@ -53,6 +54,8 @@ class Walk:
     async def reopen(self) -> None:
         if self.store is not None:
             await self.store.close()
+            if self.path:
+                assert check(self.path / "tasker.db").findings == []
         self.store = LmdbStore(self.path / "tasker.db") if self.path else self.memory
         self.cap = self.random.choice([self.cap, 0, 1, 2])
         await self.store.open("node", self.caps)
