@@ -139,8 +139,9 @@ def _draw(svg: Svg, panel: Panel, points: Sequence[Figures], left: float, top: f
         svg.line(left, y, right, y, "bar")
     for curve in panel.curves:
         svg.curve([at(one["jobs"], one[curve.field]["median"]) for one in points], curve.kind)
-    x, y = at(points[-1]["jobs"], max(points[-1][curve.field]["median"] for curve in panel.curves))
-    svg.text(x + 4, y - 9, shown(points[-1][panel.curves[0].field]["median"]), "ink strong", "end")
+    highest = max(points[-1][curve.field]["median"] for curve in panel.curves)
+    x, y = at(points[-1]["jobs"], highest)
+    svg.text(x + 4, y - 9, shown(highest), "ink strong", "end")
     _legend(svg, panel, right, top - 16)
 
 

@@ -1,4 +1,4 @@
-"""The peers and the tasker: the same jobs, the same target, the same run.
+"""The peers and the tasker: the same jobs, the same target, each peer right after a tasker.
 
 Counted from the first hit to the last, so that nobody's start is held against him.
 """
@@ -8,17 +8,18 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import pipeline, target
+from . import target
 from .drain import drain
 from .peers import IN_FLIGHT, PEERS, Peer
 from .peers.installed import Installed
 from .peers.stores import kept
-from .plan import Plan, Run
+from .plan import LIMITS, Plan, Run
 from .programs import Missing, running
 from .results import Figures, spread
 from .target import Seen
 
 FILLING = 120.0  # seconds that a peer may take to be filled
+BUDGET = 0.8  # of the part's time; after it no other peer is begun
 
 
 @dataclass
@@ -26,34 +27,36 @@ class Row:
     peer: Peer
     jobs: int
     version: str = ""
+    ours: list[float] = field(default_factory=list)  # the tasker's, right before
     rates: list[float] = field(default_factory=list)
     everysec: list[float] = field(default_factory=list)
     skipped: str = ""
 
+    def times(self) -> Figures:
+        """How many times as fast the tasker was, round by round."""
+        return spread([mine / its for mine, its in zip(self.ours, self.rates, strict=True)])
+
 
 def measure(run: Run) -> Figures:
-    """Jobs/s of each peer, and of the tasker before and after them in each round."""
+    """Jobs/s of each peer, and how many times as fast a tasker was right before it."""
     plan = run.plan
     chosen = [peer for peer in PEERS if not run.peers or _meant(peer, run.peers)]
     rows = [Row(peer, max(500, round(plan.peer_jobs * peer.share))) for peer in chosen]
-    ours, bare, installed = [], [], Installed(run.cache)
-    for number in range(plan.peer_rounds):
-        ours.append(_tasker(run))
-        for row in rows:
+    installed = Installed(run.cache)
+    end = time.monotonic() + BUDGET * LIMITS["peers"][plan.name]
+    for row in rows * plan.peer_rounds:
+        if time.monotonic() < end:
             _measure(run, row, installed)
-        with run.place() as place, target.answering(place) as nginx:
-            bare.append(pipeline.run(nginx.url, plan.peer_jobs, IN_FLIGHT, place))
-        ours.append(_tasker(run))
-        run.say(f"round {number + 1} done; tasker {ours[-2]:,.0f} and {ours[-1]:,.0f}/s")
-    best = max((spread(row.rates)["median"] for row in rows if row.rates), default=None)
+        elif not row.rates:
+            row.skipped = row.skipped or "no time was left"
+    ours = [rate for row in rows for rate in row.ours] or [_tasker(run)]
+    times = [row.times()["median"] for row in rows if row.rates]
     return {
         "jobs": plan.peer_jobs,
         "in_flight": IN_FLIGHT,
         "tasker": spread(ours),
-        "pipeline": spread(bare),
         "peers": [_figures(row) for row in rows],
-        "best": best,
-        "to_best": round(spread(ours)["median"] / best, 2) if best else None,
+        "to_best": min(times, default=None),
     }
 
 
@@ -74,7 +77,9 @@ def _measure(run: Run, row: Row, installed: Installed) -> None:
     peer, plan = row.peer, run.plan
     try:
         row.version = installed.version(peer.package)
+        ours = _tasker(run)
         row.rates.append(_drain(run, row, installed, "always"))
+        row.ours.append(ours)
         if plan.everysec and peer.store == "redis":
             row.everysec.append(_drain(run, row, installed, "everysec"))
     except (Missing, RuntimeError, subprocess.SubprocessError) as error:
@@ -82,7 +87,7 @@ def _measure(run: Run, row: Row, installed: Installed) -> None:
         run.say(f"{peer.name}: left out: {error}")
         return
     more = f", {row.everysec[-1]:,.0f}/s with a sync a second" if row.everysec else ""
-    run.say(f"{peer.name}: {row.rates[-1]:,.0f} jobs/s{more}")
+    run.say(f"{peer.name}: {row.rates[-1]:,.0f} jobs/s{more}; tasker {row.ours[-1]:,.0f}/s")
 
 
 def _drain(run: Run, row: Row, installed: Installed, sync: str) -> float:
@@ -135,6 +140,7 @@ def _figures(row: Row) -> Figures:
         "in_flight": peer.in_flight,
         "jobs": row.jobs,
         "rate": spread(row.rates) if row.rates else None,
+        "times": row.times() if row.rates else None,
         "everysec": spread(row.everysec) if row.everysec else None,
         "skipped": row.skipped or None,
     }

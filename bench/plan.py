@@ -52,14 +52,14 @@ PLANS = {
 
 # Seconds after which a part is given up, by plan. The sum of a column bounds a whole run.
 LIMITS = {
-    "drain": {"quick": 60, "normal": 300, "full": 900},
-    "add": {"quick": 30, "normal": 90, "full": 300},
-    "bulk": {"quick": 30, "normal": 60, "full": 300},
-    "latency": {"quick": 30, "normal": 60, "full": 300},
-    "growth": {"quick": 60, "normal": 300, "full": 3600},
-    "churn": {"quick": 40, "normal": 180, "full": 3600},
-    "idle": {"quick": 70, "normal": 90, "full": 120},
-    "peers": {"quick": 150, "normal": 900, "full": 7200},
+    "drain": {"quick": 30, "normal": 180, "full": 900},
+    "add": {"quick": 20, "normal": 60, "full": 300},
+    "bulk": {"quick": 15, "normal": 40, "full": 300},
+    "latency": {"quick": 15, "normal": 40, "full": 300},
+    "growth": {"quick": 40, "normal": 200, "full": 3600},
+    "churn": {"quick": 40, "normal": 100, "full": 3600},
+    "idle": {"quick": 60, "normal": 80, "full": 120},
+    "peers": {"quick": 120, "normal": 500, "full": 7200},
 }
 
 

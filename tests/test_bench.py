@@ -56,7 +56,8 @@ def peer(name: str, rate: float | None, everysec: float | None = None, skipped: 
     return {
         "name": name, "package": name.lower(), "version": "1.0", "store": "redis", "setting": "as advised",
         "in_flight": 8, "jobs": 1000, "skipped": skipped or None,
-        "rate": spread(rate) if rate else None, "everysec": spread(everysec) if everysec else None,
+        "rate": spread(rate) if rate else None, "times": spread(16000 / rate) if rate else None,
+        "everysec": spread(everysec) if everysec else None,
     }  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def waiting(jobs: int, drain: float, share: float, queues: int = 1) -> dict[str,
     return {"jobs": jobs, "queues": queues, **same, "drain": spread(drain), "drain_share": spread(share)}
 
 
-MEASURED = {
+MEASURED: dict[str, Any] = {
     "machine": MACHINE,
     "versions": {"nginx": "1.22"},
     "parts": {
@@ -77,8 +78,7 @@ MEASURED = {
         "add": RUN | {"error": "3 of 10 pushes failed"},
         "latency": RUN | {"left_out": "nginx is not installed"},
         "peers": RUN | {"figures": {
-            "jobs": 5000, "in_flight": 50, "tasker": spread(16000), "pipeline": spread(50000), "best": 4000.0,
-            "to_best": 4.0, "peers": [
+            "jobs": 5000, "in_flight": 50, "tasker": spread(16000), "to_best": 4.0, "peers": [
                 peer("Slow", 1000, everysec=1500), peer("Quick", 4000),
                 peer("Gone", None, skipped="no redis-server"),
             ],
@@ -151,6 +151,13 @@ def test_what_failed_or_was_left_out_says_why(files: dict[str, str]) -> None:
     assert "Not measured: 3 of 10 pushes failed." in page.partition("## Push\n")[2].partition("\n## ")[0]
     assert "Not measured: nginx is not installed." in page
     assert "left out: no redis-server" in row(page, "Beside its peers", "Gone")
+
+
+def test_a_machine_that_was_not_quiet_is_told(files: dict[str, str], tmp_path: Path) -> None:
+    parts = {"idle": MEASURED["parts"]["idle"] | {"others": 1.5}}
+    told = made(tmp_path, MEASURED | {"parts": parts})["benchmarks.md"]
+    assert "**The machine was not quiet** (idle)" in told
+    assert "not quiet**" not in files["benchmarks.md"]
 
 
 def test_the_peers_are_drawn_by_their_rates(files: dict[str, str]) -> None:
