@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from queue import SimpleQueue
 from urllib.parse import urlsplit
 
@@ -92,9 +93,9 @@ class Commits:
             future.set_result(item)
 
 
-async def _drain(url: str, jobs: int, concurrency: int) -> float:
+async def _drain(url: str, jobs: int, concurrency: int, below: str) -> float:
     parts = urlsplit(url)
-    directory = tempfile.mkdtemp()
+    directory = tempfile.mkdtemp(dir=below)
     env = lmdb.open(directory, map_size=1 << 32, max_dbs=4, lib_version=0)
     commits = Commits(env, asyncio.get_running_loop())
     request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
@@ -120,13 +121,13 @@ async def _drain(url: str, jobs: int, concurrency: int) -> float:
     return jobs / seconds
 
 
-def run(url: str, jobs: int, concurrency: int) -> float:
-    """Jobs/s, measured in a process of its own."""
-    command = [sys.executable, __file__, url, str(jobs), str(concurrency)]
+def run(url: str, jobs: int, concurrency: int, below: Path) -> float:
+    """Jobs/s, measured in a process of its own, with the LMDB directory `below` that one."""
+    command = [sys.executable, __file__, url, str(jobs), str(concurrency), str(below)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 if __name__ == "__main__":
     import uvloop
 
-    print(uvloop.run(_drain(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    print(uvloop.run(_drain(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))
