@@ -260,6 +260,8 @@ class TaskPusher:
         except StoreFull:
             self._upkeep.expect(self.clock.now())  # finished jobs may make room
             raise
+        if len(adds) > 1:  # that claim may have overtaken them
+            self._workers.feed.wake()
         self.events.moved([one.job for one in written if one.job is not None and not one.existing])
         return written
 

@@ -8,7 +8,7 @@ LONGEST = 8192  # bytes, as sent
 
 # Nearly every URL is one of these and needs nothing done. What does not match is looked at step by step.
 _PLAIN = re.compile(
-    r"https?://([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,30}(?::[1-9][0-9]{0,3})?)"
+    r"https?://([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,30}(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?)"
     r"(?:[/?][A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]*)?"
 )
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(#.*)?", re.DOTALL)

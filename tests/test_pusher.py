@@ -12,6 +12,7 @@ import pytest
 
 from taskpusher.errors import InvalidField, MoveRefused, UidTaken, UnknownJob
 from taskpusher.job import ErrorClass, Held, Job, Result, State
+from taskpusher.push import new_job
 from taskpusher.pusher import TaskPusher
 from taskpusher.runners.base import Failure, Outcome, Success
 from taskpusher.stores.base import Query, Store
@@ -565,3 +566,15 @@ async def test_a_drain_ends_when_the_disk_has_failed(new_store: Callable[[], Sto
     async with asyncio.timeout(10):
         await stopping
     await pusher.close()
+
+
+async def test_many_jobs_of_one_push_find_the_workers_that_wait(new_store: Callable[[], Store]) -> None:
+    async with running(new_store()) as pusher:
+        adds = [new_job({"url": URL}, pusher.defaults, pusher.clock.now()) for _ in range(300)]
+        await asyncio.gather(pusher.add(*adds), pusher.push(URL))
+        await eventually(lambda: completed(pusher, 301))
+
+
+async def completed(pusher: TaskPusher, number: int) -> bool:
+    counts = await pusher.counts()
+    return counts.get((State.COMPLETED, "default")) == number

@@ -182,7 +182,8 @@ class Store(Protocol):
     """Keeps jobs.
 
     `write` and `claim` are queued when they are called, in that order, and done when their awaitable is:
-    then the change has been synced to disk. What is called before the next await shares one commit.
+    then the change has been synced to disk. What is called before the next await shares one commit. Only a
+    write of many changes may be overtaken, so that others do not wait for it.
     """
 
     async def open(self, node: str, caps: Caps) -> None:

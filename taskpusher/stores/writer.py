@@ -29,7 +29,7 @@ logger = logging.getLogger("taskpusher")
 
 FULL_PAUSE = 1.0  # seconds between two tries to write to a full disk
 PAGE = 4096  # bytes
-AT_ONCE = 500  # changes made before others on the event loop get their turn
+AT_ONCE = 100  # changes made before others on the event loop get their turn; a request of more is a big one
 REST = 1.0  # seconds without a request after which the lock that a transaction holds is let go
 FULL = "the disk is full; nothing was stored: make room, the tasker goes on by itself"
 
@@ -61,6 +61,9 @@ class Write:
     def weight(self) -> int:
         return len(self.changes)
 
+    def is_big(self) -> bool:
+        return len(self.changes) > AT_ONCE
+
     def adds(self) -> bool:
         return any(isinstance(change, Add) for change in self.changes)
 
@@ -90,6 +93,9 @@ class Claim:
 
     def weight(self) -> int:
         return self.limit + len(self.settles)
+
+    def is_big(self) -> bool:
+        return False
 
     def adds(self) -> bool:
         return False
@@ -126,6 +132,7 @@ class Writer:
         self._batch: list[Request] = []  # in the transaction under way
         self._steps: Iterator[None] = iter(())  # of running the batch
         self._txn: Txn = None  # open, and ours; None while the thread has it
+        self._big_next = False  # whose turn it is, where big and small requests are pending
         self._busy = True  # a batch is under way, or the next one is on its way to begin
         self._pause: asyncio.TimerHandle | None = None  # until a full disk is tried again
         self._resting = False
@@ -180,7 +187,7 @@ class Writer:
         """Begin with what is pending, in the transaction that is open."""
         self._pause = None
         if self._pending:
-            self._batch, self._pending = self._pending, []
+            self._batch = self._take()
             self._steps = self._run(self._batch)
             self._go_on()
         elif self._closing:
@@ -202,6 +209,21 @@ class Writer:
         else:
             self._resting = True
             self._hand_over(Verdict.REST)
+
+    def _take(self) -> list[Request]:
+        """What goes into the next commit: all that is pending, but for big requests. Those go one by one,
+        in every other commit: whoever pushes one job does not wait for several who push a thousand."""
+        small: list[Request] = []
+        big: list[Request] = []
+        for request in self._pending:
+            (big if request.is_big() else small).append(request)
+        if big and (self._big_next or not small):
+            self._big_next = False
+            self._pending = [*big[1:], *small]
+            return big[:1]
+        self._big_next = bool(big)
+        self._pending = big
+        return small
 
     def _go_on(self) -> None:
         try:

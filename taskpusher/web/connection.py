@@ -16,7 +16,7 @@ import httptools
 import msgspec
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from .answers import SECURITY
@@ -190,8 +190,6 @@ class Protocol(HttpToolsProtocol):
         if self._barren > MAX_HEAD:
             self.refuse(HEAD_TOO_LARGE)
         elif not self.cycle.response_complete:
-            if self.cycle.transport is self.transport:
-                self.cycle.transport = Lingering(self)  # type: ignore[assignment]
             self._watch(self.state.bodies)
 
     def on_message_begin(self) -> None:
@@ -212,6 +210,7 @@ class Protocol(HttpToolsProtocol):
         if upgrade and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             self._raise(NO_UPGRADE)  # the parser would leave out the body
         super().on_headers_complete()
+        Answering(self, self.cycle)
         self.phase = BODY
         self.headers = []  # for the trailers, which are no part of the request's headers
         if upgrade:
@@ -352,16 +351,47 @@ class Flow(FlowControl):
             super().resume_reading()
 
 
-class Lingering:
-    """The transport as a request sees it that is answered before its body is whole."""
+class Answering:
+    """The transport as an answer sees it.
 
-    def __init__(self, connection: Protocol) -> None:
-        self._connection = connection
-        self.write = connection.transport.write
-        self.is_closing = connection.transport.is_closing
+    The head of the answer is kept until the body begins, and goes out in one write with it; ASGI asks for
+    that too. An answer that is complete before its request is closes gently.
+    """
+
+    __slots__ = ("_connection", "_cycle", "_head", "_head_is_out", "_transport", "is_closing")
+
+    def __init__(self, connection: Protocol, cycle: RequestResponseCycle) -> None:
+        self._connection, self._cycle = connection, cycle
+        self._transport = connection.transport
+        self.is_closing = self._transport.is_closing
+        self._head = b""
+        self._head_is_out = False
+        cycle.transport = self  # type: ignore[assignment]
+        cycle.on_response = self.complete
+
+    def write(self, data: bytes) -> None:
+        if self._head_is_out:
+            self._transport.write(data)
+        elif self._head:
+            self._transport.write(self._head + data)
+            self._head_is_out = True
+        elif self._cycle.response_started:
+            self._head = data
+        else:  # 100 Continue
+            self._transport.write(data)
+
+    def complete(self) -> None:
+        self._flush()
+        self._connection.on_response_complete()
+
+    def _flush(self) -> None:
+        """The answer may have no body."""
+        if self._head and not self._head_is_out:
+            self.write(b"")
 
     def close(self) -> None:
-        if self._connection.phase == BODY:
+        self._flush()
+        if self._connection.phase == BODY and self._connection.cycle is self._cycle:
             self._connection.half_close()
         else:
-            self._connection.transport.close()
+            self._transport.close()

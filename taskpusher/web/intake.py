@@ -30,7 +30,7 @@ from .bodies import (
 from .problems import Problem
 
 MOST_JOBS = 10_000  # in one request
-SLICE = 200 * 512  # bytes of jobs read before others get their turn; each counts 512 at least
+SLICE = 100 * 512  # bytes of jobs read before others get their turn; each counts 512 at least
 
 _JSON_ANSWER = (*SECURITY, (b"content-type", b"application/json"))
 _TEXT_ANSWER = (*SECURITY, (b"content-type", b"text/plain; charset=utf-8"))

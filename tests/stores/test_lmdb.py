@@ -274,6 +274,32 @@ async def test_a_settlement_and_the_next_claim_share_a_commit(tmp_path: Path) ->
     await store.close()
 
 
+async def test_who_adds_one_job_does_not_wait_for_those_who_add_a_thousand(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    answered: list[str] = []
+
+    async def adding(name: str, number: int) -> None:
+        await store.write(*(Add(a_job(queue=name)) for _ in range(number)))
+        answered.append(name)
+
+    first = [adding("a thousand", 1000) for _ in range(3)]
+    await asyncio.gather(*first, adding("one", 1))
+    assert answered.index("one") <= 1, "at most the commit of one big write comes before"
+    await store.close()
+
+
+async def test_small_writes_without_end_keep_no_big_one_waiting(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    big = asyncio.ensure_future(store.write(*(Add(a_job(queue="big")) for _ in range(300))))
+    for _ in range(20):
+        if big.done():
+            break
+        await asyncio.gather(*(store.write(Add(a_job())) for _ in range(3)))
+    assert big.done()
+    assert (await store.counts())[State.WAITING, "big"] == 300
+    await store.close()
+
+
 async def test_a_claim_in_front_of_many_held_back_jobs_lets_others_in(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path / "tasker.db")
     await store.open("node", lambda job: ((f"host:{job.host}", 1),))
