@@ -1,4 +1,5 @@
-"""The command. `tasker` with no subcommand serves: here all the parts are put together. Subcommands: commands/.
+"""The command. `tasker` with no subcommand serves: here all the parts are put together. Subcommands are in
+commands/.
 
 Exit codes: 0 stopped as asked, 2 usage, 3 the store is locked or unreadable, 4 the address can't be had,
 1 anything else. What is wrong goes to stderr in one sentence.

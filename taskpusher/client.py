@@ -181,8 +181,8 @@ class Client:
         status = answer.status_code
         detail, field, index = problem.get("detail"), problem.get("field"), problem.get("index")
         if status == 401:
-            detail = "the user or the password is wrong" if self._has_user else "it asks for a password"
-            detail += ": give --basicauth user:password, or --basicauth @FILE"
+            why = "knows no such user and password" if self._has_user else "asks for a user and a password"
+            detail = f"{self.server} {why}: give --basicauth user:password, or --basicauth @FILE"
         elif not isinstance(detail, str):
             return Refused(status, self._no_tasker(answer))
         elif isinstance(field, str) and field not in detail:

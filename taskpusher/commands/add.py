@@ -17,6 +17,7 @@ from ..errors import InvalidField, Refused, Unreachable
 from ..fields import READERS
 from ..masking import masked_url
 from ..options import Option
+from .jobs import told
 from .remote import FAILED, json_option, remote
 from .screen import clean, console, emit, short
 
@@ -225,6 +226,8 @@ def _progress() -> AbstractContextManager[Progress | None]:
         TaskProgressColumn(show_speed=True),
         console=people,
         transient=True,
+        redirect_stdout=False,  # the uids are for whoever reads stdout
+        redirect_stderr=False,
     )
     bar.add_task("pushed", total=None)
     return bar
@@ -275,12 +278,12 @@ def _finished(client: Client, uid: str) -> dict[str, Any]:
 def summary(job: Mapping[str, Any]) -> str:
     """What became of a job, in a line."""
     said = [f"{job['uid']} {job['state']}"]
-    if result := job["result"]:
+    if (result := job["result"]) and not job["error"]:
         said.append(f"answered {result['status']}")
     if job["duration"] is not None:
         said.append(f"in {short(job['duration'])}")
     if job["attempt"] > 1:
         said.append(f"after {job['attempt']} attempts")
     if error := job["error"]:
-        said.append(f"({error['class']}: {error['message']})")
+        said.append(f"({told(error)})")
     return " ".join(said)

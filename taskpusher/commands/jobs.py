@@ -1,7 +1,7 @@
 """`tasker job UID` and `tasker jobs STATE`: looking."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -14,9 +14,11 @@ from ..client import MOST_LISTED, Client
 from ..job import State
 from ..options import Option
 from .remote import json_option, remote
-from .screen import Ending, Tables, age, clean, console, emit, short, since, state_text, table
+from .screen import Ending, Tables, age, clean, console, emit, short, show, since, state_text, table
 
 STATES = [*(state.value for state in State), "errors"]
+GIVE_WAY = ("queue", "error", "url")  # columns that are cut where there is no room
+WIDE = 100  # terminals from there on show all columns
 FILTERS = {
     "queue": "Only those of this queue.",
     "host": "Only those that call this host, with its port if the URL has one.",
@@ -70,12 +72,14 @@ def _cut(pages: Iterator[dict[str, Any]], most: int) -> Iterator[dict[str, Any]]
 
 
 def _print(pages: Iterator[dict[str, Any]], state: str, every: bool) -> None:
-    people, rows = console(), Tables(*_columns(state))
+    people = console()
+    columns = _columns(state, people.width)
+    tables = Tables([f"{name}>" if name == "failed" else name for name in columns], cut=GIVE_WAY)
     shown = 0
     for page in pages:
         shown += len(page["jobs"])
         if page["jobs"]:
-            people.print(rows.next([_row(job, state) for job in page["jobs"]]))
+            show(tables.next([_row(job, columns) for job in page["jobs"]]), people)
         more = page["next"] is not None
     notes = console(stderr=True)
     if not shown:
@@ -84,19 +88,27 @@ def _print(pages: Iterator[dict[str, Any]], state: str, every: bool) -> None:
         notes.print(f"the first {shown:,}; --all lists them all")
 
 
-def _columns(state: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The columns of such a list, and which of them give way."""
-    what = ("error",) if state.startswith("error") else () if state else ("state",)
-    return ("uid", *what, "when", "queue", "failed>", "url"), ("error", "queue", "url")
+def _columns(state: str, width: int) -> list[str]:
+    """What such a list shows where there is so much room."""
+    columns = ["uid", "state", "when", "queue", "failed", "error", "url"]
+    if state:
+        columns.remove("state")
+    if not state.startswith("error"):
+        columns.remove("error")
+    return [name for name in columns if width >= WIDE or name not in ("queue", "failed")]
 
 
-def _row(job: Mapping[str, Any], state: str) -> tuple[object, ...]:
-    if state.startswith("error"):
-        what: tuple[object, ...] = (_error(job["error"]),)
-    else:
-        what = () if state else (state_text(job["state"]),)
-    failed = f"{job['failures']}/{job['max_attempts']}"
-    return job["uid"], *what, when(job), job["queue"], failed, Ending(call(job))
+def _row(job: Mapping[str, Any], columns: Sequence[str]) -> list[object]:
+    cells: dict[str, object] = {
+        "uid": job["uid"],
+        "state": state_text(job["state"]),
+        "when": when(job),
+        "queue": job["queue"],
+        "failed": f"{job['failures']}/{job['max_attempts']}",
+        "error": told(job["error"]),
+        "url": Ending(call(job)),
+    }
+    return [cells[name] for name in columns]
 
 
 def when(job: Mapping[str, Any]) -> str:
@@ -110,8 +122,12 @@ def call(job: Mapping[str, Any]) -> str:
     return str(job["url"]) if job["method"] == "GET" else f"{job['method']} {job['url']}"
 
 
-def _error(error: Mapping[str, str] | None) -> str:
-    return f"{error['class']}: {error['message']}" if error else ""
+def told(error: Mapping[str, str] | None) -> str:
+    """An error in a sentence."""
+    if not error:
+        return ""
+    what, message = error["class"], error["message"]
+    return message if message.startswith(what) else f"{what}: {message}"
 
 
 # ---- one job ------------------------------------------------------------------------------------------
@@ -131,7 +147,7 @@ def job(client: Client, uid: str, result: bool, as_json: bool) -> None:
     elif as_json:
         emit(client.job(uid))
     else:
-        console().print(whole(client.job(uid)))
+        show(whole(client.job(uid)))
 
 
 def _print_body(body: bytes) -> None:
@@ -185,7 +201,7 @@ def _field(name: str, value: Any) -> str:
     if name in SPANS:
         return short(value)
     if name == "error":
-        return _error(value)
+        return told(value)
     if isinstance(value, dict):
         return ", ".join(f"{part} {inner}" for part, inner in value.items() if inner is not None)
     if isinstance(value, list):
@@ -215,7 +231,7 @@ def _timeline(job: Mapping[str, Any]) -> Table:
                 "attempt",
                 attempt["status"],
                 short(attempt["duration"]),
-                _error(error) or "success",
+                told(error) or "success",
             )
         )
     if (now := _now(job)) is not None:

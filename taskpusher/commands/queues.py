@@ -10,7 +10,7 @@ from ..client import Client
 from ..errors import Refused
 from ..options import Option
 from .remote import json_option, remote
-from .screen import age, console, emit, table
+from .screen import age, emit, show, table
 
 COLUMNS = ("queue", "waiting>", "running>", "paused>", "limit>", "oldest", "")
 
@@ -38,7 +38,7 @@ def queues(client: Client, as_json: bool) -> None:
     if as_json:
         emit(answer)
     else:
-        console().print(listed(answer["queues"]))
+        show(listed(answer["queues"]))
 
 
 @remote(
@@ -60,7 +60,7 @@ def queue(client: Client, name: str, pause: bool | None, concurrency: int | None
     if as_json:
         emit(found)
     else:
-        console().print(listed([found]))
+        show(listed([found]))
 
 
 def _found(client: Client, name: str) -> dict[str, Any]:

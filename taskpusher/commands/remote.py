@@ -45,8 +45,7 @@ def remote(
             callback=callback,
             params=[*params, *shared],
             add_help_option=False,
-            help=COMMANDS[name].help,
-            epilog=function.__doc__,
+            help="\n\n".join(filter(None, [COMMANDS[name].help, function.__doc__])),
         )
 
     return made

@@ -36,6 +36,19 @@ def console(stderr: bool = False) -> Console:
     return made
 
 
+def show(renderable: Any, people: Console | None = None) -> None:
+    """Print it. A terminal may get blanks at the ends of lines, scripts and files get none."""
+    people = people or console()
+    if people.is_terminal:
+        people.print(renderable)
+        return
+    with people.capture() as capture:
+        people.print(renderable)
+    text = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    people.file.write(text)
+    people.file.flush()
+
+
 def clean(text: str) -> str:
     """The text on one line, without what a terminal would obey."""
     return _CONTROL.sub("·", text)
@@ -122,23 +135,22 @@ def since(moment: str | None, now: datetime | None = None) -> float | None:
 
 
 def short(seconds: float | None) -> str:
-    """A span in its biggest unit or two: 0.012 s, 45 s, 3 min, 2 h 5 min, 4 d 3 h."""
+    """A span in its biggest unit or two: 12ms, 2.5s, 45s, 3m, 2h5m, 4d3h."""
     if seconds is None:
         return ""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.3g} s" if seconds >= 0.001 else "0 s"
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.3g}ms"
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds:.2g}s"
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
     if minutes < 60:
-        return f"{minutes} min"
-    if hours < 24:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days:,} d {hours % 24} h"
+        return f"{minutes}m"
+    whole, rest = (f"{hours}h", f"{minutes % 60}m") if hours < 24 else (f"{days:,}d", f"{hours % 24}h")
+    return whole if rest.startswith("0") else whole + rest
 
 
 def age(moment: str | None, now: datetime | None = None) -> str:
-    """`3 min ago`, `in 10 s`."""
+    """`3m ago`, `in 10s`."""
     seconds = since(moment, now)
     if seconds is None:
         return ""

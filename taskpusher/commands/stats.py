@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ..client import Client
 from .remote import json_option, remote
-from .screen import age, console, emit, short, size, state_text, table
+from .screen import age, emit, short, show, size, state_text, table
 
 SPANS = {"1m": "1 min", "5m": "5 min", "60m": "60 min"}
 
@@ -61,4 +61,4 @@ def stats(client: Client, as_json: bool) -> None:
         return
     store = found["store"]["path"]
     path = [Text(f"in {store}", no_wrap=True, overflow="ellipsis")] if store else []
-    console().print(Group(health(found), *path, Text(), side_by_side(found)))
+    show(Group(health(found), *path, Text(), side_by_side(found)))

@@ -20,7 +20,7 @@ from ..options import Option
 from .jobs import call, when
 from .queues import listed
 from .remote import json_option, remote
-from .screen import Ending, clean, console, emit, short, table
+from .screen import Ending, clean, console, emit, show, table
 from .stats import health, side_by_side
 
 TIMEOUT = 5.0  # seconds: one who looks on wants to know soon that nobody answers
@@ -56,8 +56,8 @@ class View:
         head = Text(f"tasker {clean(self._client.server)}", "bold", no_wrap=True, overflow="ellipsis")
         lines: list[Any] = [head]
         if self.trouble:
-            away = short(time.monotonic() - self._seen_at)
-            lines.append(Text(f"{self.trouble} (for {away}; trying again)", "bold red"))
+            away = time.monotonic() - self._seen_at
+            lines.append(Text(f"{self.trouble} (for {away:.0f}s; trying again)", "bold red"))
         if self.seen is not None:
             lines += _lines(self.seen, height - len(lines) - (1 if self.trouble else 0))
         return Group(*lines)
@@ -119,7 +119,7 @@ def top(client: Client, once: bool, interval: float, as_json: bool) -> None:
     elif once or not people.is_terminal or people.is_dumb_terminal:
         view = View(client)
         view.seen = looked(client)
-        people.print(view.frame(max(people.height, FEWEST_LINES)))
+        show(view.frame(max(people.height, FEWEST_LINES)), people)
     else:
         _watch(View(client), people, interval)
 
@@ -133,7 +133,10 @@ def _lines_of_json(client: Client, once: bool, interval: float) -> None:
 
 
 def _watch(view: View, people: Console, interval: float) -> None:
-    with _keys() as quit_within, Live(console=people, screen=True, auto_refresh=False) as live:
+    screen = Live(
+        console=people, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    )
+    with _keys() as quit_within, screen as live:
         try:
             while True:
                 view.look()
