@@ -167,9 +167,11 @@ def test_given_credentials_go_before_those_of_the_address(
     ],
 )
 def test_a_refusal_says_what_to_do(answer: httpx.Response, said: str) -> None:
-    with Client("http://h", transport=Answering(answer).transport) as client:
-        with pytest.raises(Refused) as refused:
-            client.stats()
+    with (
+        Client("http://h", transport=Answering(answer).transport) as client,
+        pytest.raises(Refused) as refused,
+    ):
+        client.stats()
     assert said in str(refused.value)
     assert refused.value.status == answer.status_code
 
@@ -182,9 +184,11 @@ def test_a_refusal_names_the_job_of_a_batch() -> None:
 
 
 def test_a_wrong_password_is_told_and_not_shown() -> None:
-    with Client("http://me:secret@h", transport=Answering(problem(401)).transport) as client:
-        with pytest.raises(Refused) as refused:
-            client.stats()
+    with (
+        Client("http://me:secret@h", transport=Answering(problem(401)).transport) as client,
+        pytest.raises(Refused) as refused,
+    ):
+        client.stats()
     assert "http://h knows no such user and password" in str(refused.value)
     assert "secret" not in str(refused.value)
 
@@ -202,18 +206,22 @@ def test_a_wrong_password_is_told_and_not_shown() -> None:
     ],
 )
 def test_no_answer_is_told_in_a_sentence(error: Exception, said: str, sent: bool) -> None:
-    with Client("http://me:secret@h", transport=Answering(error).transport) as client:
-        with pytest.raises(Unreachable, match="http://h") as unreachable:
-            client.stats()
+    with (
+        Client("http://me:secret@h", transport=Answering(error).transport) as client,
+        pytest.raises(Unreachable, match="http://h") as unreachable,
+    ):
+        client.stats()
     assert said in str(unreachable.value)
     assert "secret" not in str(unreachable.value)
     assert unreachable.value.sent is sent
 
 
 def test_after_a_push_without_an_answer_it_says_that_it_may_have_been_done() -> None:
-    with Client(transport=Answering(httpx.ReadError("cut")).transport) as client:
-        with pytest.raises(Unreachable, match="whether it was done is not known"):
-            client.push("http://app/")
+    with (
+        Client(transport=Answering(httpx.ReadError("cut")).transport) as client,
+        pytest.raises(Unreachable, match="whether it was done is not known"),
+    ):
+        client.push("http://app/")
 
 
 # ---- over real sockets --------------------------------------------------------------------------------
@@ -283,16 +291,21 @@ def test_tls_is_checked_against_the_authorities_of_the_machine_or_ssl_cert_file(
 def test_https_to_a_tasker_without_tls_is_told() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"https://localhost:{listener.getsockname()[1]}"
-    with served(listener), Client(url) as client:
-        with pytest.raises(Unreachable, match="speaks no TLS: write http://"):
-            client.stats()
+    with (
+        served(listener),
+        Client(url) as client,
+        pytest.raises(Unreachable, match="speaks no TLS: write http://"),
+    ):
+        client.stats()
 
 
 def test_a_tasker_that_hangs_is_given_up() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.1) as client:
-            with pytest.raises(Unreachable, match="did not answer in time"):
-                client.stats()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.1) as client,
+        pytest.raises(Unreachable, match="did not answer in time"),
+    ):
+        client.stats()
 
 
 def test_the_example_of_the_module_is_true() -> None:
