@@ -74,14 +74,19 @@ def add(client: Client, urls: Sequence[str], wait: bool, as_json: bool, **given:
     """Prints their uids, one a line. A URL - reads more of them from stdin, one a line, and pushes 1,000 at a
     time: all or none of these."""
     fields = _fields(urls, given)
+    uids: list[str] = []
     if len(urls) == 1 and urls != ("-",):
-        answer = client.push(urls[0], **fields)
-        uids = [answer["uid"]]
-        if answer.get("duplicate"):
-            console(stderr=True).print(f"a job that is {answer['state']} has this key: nothing was pushed")
-        _tell(answer, uids, as_json and not wait)
+        pushed = _pushed_one(client, urls[0], fields)
     else:
-        uids = _push_many(client, _all(urls), fields, as_json and not wait, wait)
+        pushed = _pushed_many(client, _all(urls), fields)
+    for answer in pushed:
+        given_uids = answer.get("uids") or [answer["uid"]]
+        if not as_json:
+            sys.stdout.write("".join(f"{uid}\n" for uid in given_uids))
+            sys.stdout.flush()
+        elif not wait:  # a script that waits is told what became of them instead
+            emit(answer)
+        uids += given_uids if wait else []
     return _wait(client, uids, as_json) if wait else 0
 
 
@@ -178,15 +183,21 @@ def _all(urls: Sequence[str]) -> Iterator[str]:
                 yield stripped.decode(errors="replace")
 
 
-# ---- many ---------------------------------------------------------------------------------------------
+# ---- pushing them -------------------------------------------------------------------------------------
 
 
-def _push_many(
-    client: Client, urls: Iterator[str], fields: dict[str, object], as_json: bool, keep: bool
-) -> list[str]:
-    """Push them a thousand at a time, and tell their uids as they come; the uids, if they are to be kept."""
+def _pushed_one(client: Client, url: str, fields: dict[str, object]) -> Iterator[dict[str, Any]]:
+    answer = client.push(url, **fields)
+    if answer.get("duplicate"):
+        console(stderr=True).print(f"a job that is {answer['state']} has this key: nothing was pushed")
+    yield answer
+
+
+def _pushed_many(
+    client: Client, urls: Iterator[str], fields: dict[str, object]
+) -> Iterator[dict[str, list[str]]]:
+    """Push them a thousand at a time: the answer to each thousand."""
     most = max(1, min(MOST, ROOM // (len(msgspec.json.encode(fields)) + LONGEST_URL // 2)))
-    kept: list[str] = []
     done = 0
     with _progress() as bar:
         while chunk := list(islice(urls, most)):
@@ -197,11 +208,9 @@ def _push_many(
             except Unreachable as error:
                 raise Unreachable(f"{error}; {done:,} were pushed before", error.sent) from None
             done += len(uids)
-            _tell({"uids": uids}, uids, as_json)
-            kept += uids if keep else []
+            yield {"uids": uids}
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=done)
-    return kept
 
 
 def _where(error: Refused, chunk: Sequence[str], done: int) -> str:
@@ -231,14 +240,6 @@ def _progress() -> AbstractContextManager[Progress | None]:
     )
     bar.add_task("pushed", total=None)
     return bar
-
-
-def _tell(answer: Mapping[str, Any], uids: Sequence[str], as_json: bool) -> None:
-    if as_json:
-        emit(answer)
-    else:
-        sys.stdout.write("".join(f"{uid}\n" for uid in uids))
-        sys.stdout.flush()
 
 
 # ---- waiting for them ---------------------------------------------------------------------------------

@@ -14,7 +14,21 @@ from ..client import MOST_LISTED, Client
 from ..job import State
 from ..options import Option
 from .remote import json_option, remote
-from .screen import Ending, Tables, age, clean, console, emit, short, show, since, state_text, table
+from .screen import (
+    COLORS,
+    Rows,
+    Tables,
+    age,
+    clean,
+    console,
+    emit,
+    short,
+    show,
+    since,
+    state_cell,
+    table,
+    url_cell,
+)
 
 STATES = [*(state.value for state in State), "errors"]
 GIVE_WAY = ("queue", "error", "url")  # columns that are cut where there is no room
@@ -101,12 +115,12 @@ def _columns(state: str, width: int) -> list[str]:
 def _row(job: Mapping[str, Any], columns: Sequence[str]) -> list[object]:
     cells: dict[str, object] = {
         "uid": job["uid"],
-        "state": state_text(job["state"]),
+        "state": state_cell(job["state"]),
         "when": when(job),
         "queue": job["queue"],
         "failed": f"{job['failures']}/{job['max_attempts']}",
         "error": told(job["error"]),
-        "url": Ending(call(job)),
+        "url": url_cell(call(job)),
     }
     return [cells[name] for name in columns]
 
@@ -167,7 +181,7 @@ SPANS = ("duration", "timeout")
 
 def whole(job: Mapping[str, Any]) -> Group:
     """All that is known of a job: what is called, its fields, what was sent, its past, the answer."""
-    head = Text(f"{job['uid']}  ").append_text(state_text(job["state"]))
+    head = Text(f"{job['uid']}  ").append(job["state"], COLORS.get(job["state"], ""))
     parts: list[Any] = [head, Text(clean(f"{job['method']} {job['url']}"), overflow="fold"), _fields(job)]
     sent = job.get("body") or job.get("body_base64")
     if job["headers"] or sent:
@@ -220,7 +234,7 @@ def _message(headers: Mapping[str, Any], body: str | None) -> Text:
     return Text("\n".join(lines).removeprefix("\n"), overflow="fold")
 
 
-def _timeline(job: Mapping[str, Any]) -> Table:
+def _timeline(job: Mapping[str, Any]) -> Rows:
     """What happened, in order: pushed, the newest attempts, and where it is now."""
     rows: list[tuple[object, ...]] = [(job["created_at"], "pushed", "", "", "")]
     for attempt in job["attempts"]:

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.table import Table
 
 from ..client import Client
 from ..errors import Refused
 from ..options import Option
 from .remote import json_option, remote
-from .screen import age, emit, show, table
+from .screen import Rows, age, emit, show, table
 
 COLUMNS = ("queue", "waiting>", "running>", "paused>", "limit>", "oldest", "")
 
 
-def listed(queues: Sequence[dict[str, Any]]) -> Table:
+def listed(queues: Sequence[dict[str, Any]]) -> Rows:
     """The queues as a table: how many wait, run and are paused; what limits them; when the first was due."""
     rows = [
         (
@@ -67,4 +66,4 @@ def _found(client: Client, name: str) -> dict[str, Any]:
     for one in client.queues()["queues"]:
         if one["name"] == name:
             return dict(one)
-    raise Refused(404, f"no queue {name} is known: nothing was pushed to it; tasker queues lists them")
+    raise Refused(404, f"the queue {name} has no live jobs and no rule; tasker queues lists those that do")

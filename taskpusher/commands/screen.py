@@ -2,17 +2,18 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
+from rich.segment import Segment
 
+BETWEEN = "  "  # columns
 UNLIMITED = 100_000  # columns, where nobody's window ends
 COLORS = {"completed": "green", "error": "red", "running": "cyan", "paused": "yellow", "canceled": "dim"}
 
@@ -54,29 +55,25 @@ def clean(text: str) -> str:
     return _CONTROL.sub("·", text)
 
 
-def state_text(state: str) -> Text:
-    return Text(state, COLORS.get(state, ""), no_wrap=True)
-
-
 # ---- tables -------------------------------------------------------------------------------------------
 
 
-class Ending:
-    """A text of which the end is kept where there is no room for all of it: URLs differ there."""
+class Cell(NamedTuple):
+    """A text on one line. `keep_end`: where there is no room, its end is shown; URLs differ there."""
 
-    def __init__(self, text: str) -> None:
-        self.text = clean(text)
+    text: str
+    style: str = ""
+    keep_end: bool = False
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        text, room = self.text, options.max_width
-        if cell_len(text) > room:
-            kept = chop_cells(text[::-1], max(1, room - 1))[0][::-1]
-            text = f"…{kept}"
-        yield Text(text, no_wrap=True, overflow="crop")
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        length = cell_len(self.text)
-        return Measurement(min(8, length), length)
+    def fitted(self, width: int) -> str:
+        """As much of it as there is room for."""
+        if len(self.text) * 2 <= width or cell_len(self.text) <= width:
+            return self.text
+        if width < 2:
+            return "…"[:width]
+        if self.keep_end:
+            return "…" + chop_cells(self.text[::-1], width - 1)[0][::-1]
+        return chop_cells(self.text, width - 1)[0] + "…"
 
 
 class Tables:
@@ -86,42 +83,77 @@ class Tables:
     A column's name that ends in ">" is set to the right; one in `cut` gives way where there is no room.
     """
 
-    def __init__(self, columns: Sequence[str], cut: Iterable[str] = ()) -> None:
-        self._columns = [(name.rstrip(">"), name.endswith(">"), name in cut) for name in columns]
+    def __init__(self, columns: Sequence[str], cut: Container[str] = ()) -> None:
+        self._names = [name.rstrip(">") for name in columns]
+        self._right = [name.endswith(">") for name in columns]
+        self._cut = [name in cut for name in columns]
         self._widths = [0] * len(columns)
-        self._begun = False
 
-    def next(self, rows: Sequence[Sequence[Any]]) -> Table:
-        table = Table(box=None, pad_edge=False, show_header=not self._begun, header_style="bold")
-        self._begun = True
-        for number, (name, right, cut) in enumerate(self._columns):
-            lengths = [_length(row[number]) for row in rows]
-            self._widths[number] = max(self._widths[number], len(name), *lengths, 0)
-            table.add_column(
-                name,
-                justify="right" if right else "left",
-                no_wrap=not cut,
-                overflow="ellipsis",
-                min_width=None if cut else self._widths[number],
-            )
-        for row in rows:
-            table.add_row(*(_cell(cell) for cell in row))
-        return table
+    def next(self, rows: Iterable[Sequence[object]]) -> "Rows":
+        cells = [[_cell(value) for value in row] for row in rows]
+        if not any(self._widths):
+            cells.insert(0, [Cell(name, "bold") for name in self._names])
+        for number, column in enumerate(zip(*cells, strict=True)):
+            self._widths[number] = max(self._widths[number], *(cell_len(cell.text) for cell in column))
+        return Rows(cells, list(self._widths), self._right, self._cut)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], cut: Iterable[str] = ()) -> Table:
+@dataclass
+class Rows:
+    """Lines of cells, laid out when it is known how much room there is."""
+
+    cells: list[list[Cell]]
+    widths: list[int]
+    right: list[bool]
+    cut: list[bool]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widths = self._shared(options.max_width)
+        styles = {name: console.get_style(name) for row in self.cells for _, name, _ in row}
+        for row in self.cells:
+            for number, (cell, width, right) in enumerate(zip(row, widths, self.right, strict=True)):
+                text = cell.fitted(width)
+                blanks = " " * (width - cell_len(text))
+                gap = BETWEEN if number else ""
+                yield Segment(gap + blanks if right else gap)
+                yield Segment(text, styles[cell.style])
+                if not right and number < len(row) - 1:
+                    yield Segment(blanks)
+            yield Segment.line()
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        whole = sum(self.widths) + len(BETWEEN) * (len(self.widths) - 1)
+        return Measurement(min(whole, options.max_width), min(whole, options.max_width))
+
+    def _shared(self, room: int) -> list[int]:
+        """The widths of the columns: those that may be cut share what the others leave, the narrow ones
+        first, so that what they do not need goes to the wide ones."""
+        widths = list(self.widths)
+        room -= len(BETWEEN) * (len(widths) - 1)
+        room -= sum(width for width, cut in zip(widths, self.cut, strict=True) if not cut)
+        giving = sorted((width, number) for number, width in enumerate(widths) if self.cut[number])
+        for done, (width, number) in enumerate(giving):
+            widths[number] = max(1, min(width, room // (len(giving) - done)))
+            room -= widths[number]
+        return widths
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], cut: Container[str] = ()) -> Rows:
     return Tables(columns, cut).next(rows)
 
 
-def _cell(cell: object) -> Any:
-    if isinstance(cell, Text | Ending):
-        return cell
-    text = "" if cell is None else clean(f"{cell:,}" if isinstance(cell, int) else str(cell))
-    return Text(text, no_wrap=True, overflow="ellipsis")
+def state_cell(state: str) -> Cell:
+    return Cell(state, COLORS.get(state, ""))
 
 
-def _length(cell: object) -> int:
-    return 0 if isinstance(cell, Ending) else int(_cell(cell).cell_len)
+def url_cell(url: str) -> Cell:
+    return Cell(clean(url), keep_end=True)
+
+
+def _cell(value: object) -> Cell:
+    if isinstance(value, Cell):
+        return value
+    return Cell("" if value is None else clean(f"{value:,}" if isinstance(value, int) else str(value)))
 
 
 # ---- figures ------------------------------------------------------------------------------------------

@@ -8,18 +8,18 @@ from rich.text import Text
 
 from ..client import Client
 from .remote import json_option, remote
-from .screen import age, emit, short, show, size, state_text, table
+from .screen import Rows, age, emit, short, show, size, state_cell, table
 
 SPANS = {"1m": "1 min", "5m": "5 min", "60m": "60 min"}
 
 
-def states(found: dict[str, Any]) -> Table:
+def states(found: dict[str, Any]) -> Rows:
     return table(
-        ("state", "jobs>"), [(state_text(state), number) for state, number in found["states"].items()]
+        ("state", "jobs>"), [(state_cell(state), number) for state, number in found["states"].items()]
     )
 
 
-def rates(found: dict[str, Any]) -> Table:
+def rates(found: dict[str, Any]) -> Rows:
     """Jobs a second, by what became of them."""
     rows = [
         (what, *(f"{found['rates'][span][what]:,.3g}" for span in SPANS))

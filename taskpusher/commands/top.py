@@ -20,7 +20,7 @@ from ..options import Option
 from .jobs import call, when
 from .queues import listed
 from .remote import json_option, remote
-from .screen import Ending, clean, console, emit, show, table
+from .screen import clean, console, emit, show, table, url_cell
 from .stats import health, side_by_side
 
 TIMEOUT = 5.0  # seconds: one who looks on wants to know soon that nobody answers
@@ -90,7 +90,7 @@ def _lines(seen: Mapping[str, Any], room: int) -> Iterator[Any]:
         yield Text()
         yield table(
             ("running", "when", "queue", "url"),
-            [(job["uid"], when(job), job["queue"], Ending(call(job))) for job in running],
+            [(job["uid"], when(job), job["queue"], url_cell(call(job))) for job in running],
             cut=("queue", "url"),
         )
 

@@ -1,11 +1,11 @@
-"""What people read: nothing that a terminal obeys, spans and sizes in a word, tables that keep their width."""
+"""What people read: nothing that a terminal obeys, spans and sizes in a word, tables of one width."""
 
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
-from taskpusher.commands.screen import Ending, Tables, age, clean, short, size, table
+from taskpusher.commands.screen import Cell, Tables, age, clean, short, size, table, url_cell
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,23 @@ def rendered(renderable: object, width: int) -> list[str]:
 
 
 def test_of_a_url_without_room_the_end_is_shown() -> None:
-    assert rendered(Ending("http://localhost/work/7"), 10) == ["…st/work/7"]
-    assert rendered(Ending("http://a/漢字漢字"), 8) == ["…字漢字"]
-    assert rendered(Ending("http://a/"), 20) == ["http://a/"]
+    assert url_cell("http://localhost/work/7").fitted(10) == "…st/work/7"
+    assert url_cell("http://a/漢字漢字").fitted(8) == "…字漢字"
+    assert url_cell("http://a/\x1b[1m").fitted(20) == "http://a/·[1m"
+    assert Cell("a long one").fitted(6) == "a lon…"
+    assert [Cell("abc").fitted(width) for width in (0, 1, 2, 3)] == ["", "…", "a…", "abc"]
+
+
+def test_columns_that_are_cut_share_the_room() -> None:
+    rows = [("x" * 30, "short", "y" * 30)]
+    assert rendered(table(("a", "b", "c"), rows, cut="abc"), 30) == [
+        "a           b      c",
+        f"{'x' * 9}…  short  {'y' * 10}…",
+    ]
 
 
 def test_a_table_is_cut_where_it_may_be_and_its_markup_is_text() -> None:
-    rows = [("a" * 10, 1234567, "[red]x", Ending("http://localhost/" + "p" * 50))]
+    rows = [("a" * 10, 1234567, "[red]x", url_cell("http://localhost/" + "p" * 50))]
     told = rendered(table(("name", "n>", "", "url"), rows, cut=["url"]), 50)
     assert told[0] == "name                n          url"
     assert told[1].startswith("aaaaaaaaaa  1,234,567  [red]x  …")
