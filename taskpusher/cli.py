@@ -56,7 +56,7 @@ def _option(row: config.Setting) -> Option:
 @click.pass_context
 def _command(ctx: click.Context, /, **options: object) -> int:
     if ctx.invoked_subcommand is not None:
-        refuse_options_before(ctx.invoked_subcommand, [name for name, given in options.items() if given])
+        refuse_options_before(ctx.invoked_subcommand, options)
         return 0
     return serve(config.load(options))
 
@@ -72,7 +72,7 @@ tasker = Commands(
     ],
     add_help_option=False,
     subcommand_metavar="[COMMAND …]",
-    help="Keep jobs on disk and call their URLs. A command asks a tasker that runs.",
+    help="Keep jobs on disk and call their URLs; or do what COMMAND says.",
     epilog="Every option has an environment variable TASKER_… and a key in a TOML file.",
 )
 

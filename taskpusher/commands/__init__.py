@@ -4,7 +4,7 @@ A subcommand is a `click.Command` under its own name in that file, which is impo
 and `tasker --help`, load none of them. One more is one more line here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple
 
@@ -50,9 +50,9 @@ class Commands(click.Group):
             formatter.write_dl([(name, place.help) for name, place in COMMANDS.items()])
 
 
-def refuse_options_before(subcommand: str, names: Iterable[str]) -> None:
+def refuse_options_before(subcommand: str, options: Mapping[str, object]) -> None:
     """The options of serving say nothing to a subcommand. Raises UsageError."""
-    if given := ", ".join(f"--{name}" for name in names):
+    if given := ", ".join(f"--{name.replace('_', '-')}" for name, value in options.items() if value):
         raise click.UsageError(
             f"{given} before {subcommand} is for serving: options of {subcommand} stand after it"
         )

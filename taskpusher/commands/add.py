@@ -180,7 +180,7 @@ def _all(urls: Sequence[str]) -> Iterator[str]:
             continue
         for line in sys.stdin.buffer:
             if stripped := line.strip():
-                yield stripped.decode(errors="replace")
+                yield stripped.decode(errors="surrogateescape")
 
 
 # ---- pushing them -------------------------------------------------------------------------------------
@@ -202,6 +202,7 @@ def _pushed_many(
     with _progress() as bar:
         while chunk := list(islice(urls, most)):
             try:
+                _refuse_unreadable(chunk)
                 uids = client.push_many([{**fields, "url": url} for url in chunk])
             except Refused as error:
                 raise Refused(error.status, _where(error, chunk, done), error.field) from None
@@ -211,6 +212,14 @@ def _pushed_many(
             yield {"uids": uids}
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=done)
+
+
+def _refuse_unreadable(urls: Iterable[str]) -> None:
+    for index, url in enumerate(urls):
+        try:
+            url.encode()
+        except UnicodeEncodeError:
+            raise Refused(422, "url is no UTF-8; percent-encode it", "url", index) from None
 
 
 def _where(error: Refused, chunk: Sequence[str], done: int) -> str:

@@ -33,6 +33,8 @@ def remote(
                 sys.stdout.flush()  # here, where a pipe that was closed can still be told
             except KeyboardInterrupt:
                 return FAILED
+            except UnicodeEncodeError:
+                raise click.UsageError("an argument holds what is no UTF-8") from None
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return FAILED

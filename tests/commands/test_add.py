@@ -171,6 +171,14 @@ def test_of_a_refused_thousand_the_url_at_fault_is_named_and_what_was_pushed(
     )
 
 
+def test_a_line_that_is_no_utf8_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_stdin(monkeypatch, b"http://a/1\nhttp://a/\xff\n")
+    done = run(nothing, "add", "-")
+    assert (done.code, done.out) == (1, "")
+    assert "URL number 2, " in done.err
+    assert "url is no UTF-8; percent-encode it; nothing was pushed" in done.err
+
+
 def test_a_connection_that_breaks_says_how_many_were_pushed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

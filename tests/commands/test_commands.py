@@ -122,9 +122,19 @@ def test_wrong_usage_is_exit_2(words: list[str], said: str, run: Run) -> None:
 
 
 def test_an_option_of_serving_before_a_subcommand_is_told_not_passed_over(run: Run) -> None:
-    done = run(nothing, "--basicauth=me:pw", "--insecure", "stats")
+    done = run(nothing, "--basicauth=me:pw", "--log-level=debug", "--insecure", "stats")
     assert done.code == 2
-    assert "--basicauth, --insecure before stats is for serving" in done.err
+    assert "--basicauth, --log-level, --insecure before stats is for serving" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["job", "\udcff"], ["cancel", "\udcff"], ["jobs", "--queue=\udcff"], ["queue", "\udcff", "--pause"]],
+)
+def test_what_is_no_text_is_wrong_usage(words: list[str], run: Run) -> None:
+    done = run(nothing, *words)
+    assert (done.code, done.out) == (2, "")
+    assert "an argument holds what is no UTF-8" in done.err
 
 
 @pytest.mark.parametrize("spelled", ["--json", "-json"])

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from taskpusher import Client, Refused
+from taskpusher.commands.stats import SPANS
 from taskpusher.commands.top import View
 
 STATES = ("waiting", "running", "paused", "completed", "error", "canceled")
@@ -18,7 +19,7 @@ def tasker(queues: int, running: int) -> httpx.MockTransport:
     answers: dict[str, Any] = {
         "/stats": {
             "states": dict.fromkeys(STATES, 1000000),
-            "rates": dict.fromkeys(("1m", "5m", "60m"), {"pushed": 12345.678, "completed": 1, "errors": 0}),
+            "rates": {span: dict.fromkeys(("pushed", "completed", "errors"), 12345.678) for span in SPANS},
             "oldest_waiting": began,
             "uptime": 123456.7,
             "concurrency": 1000,
