@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "Client",
     "Failure",
     "Held",
     "Http11Transport",
@@ -21,7 +22,9 @@ __all__ = [
     "MemoryStore",
     "MoveRefused",
     "Query",
+    "Refused",
     "Released",
+    "RequestFailed",
     "Result",
     "State",
     "StoreFull",
@@ -31,13 +34,25 @@ __all__ = [
     "TaskPusherError",
     "UidTaken",
     "UnknownJob",
+    "Unreachable",
     "User",
     "__version__",
     "create_app",
 ]
 
 if TYPE_CHECKING:
-    from .errors import InvalidField, MoveRefused, StoreFull, TaskPusherError, UidTaken, UnknownJob
+    from .client import Client
+    from .errors import (
+        InvalidField,
+        MoveRefused,
+        Refused,
+        RequestFailed,
+        StoreFull,
+        TaskPusherError,
+        UidTaken,
+        UnknownJob,
+        Unreachable,
+    )
     from .job import Held, Job, Result, State
     from .pusher import TaskPusher
     from .runners.adapter import HttpxTransport
@@ -51,7 +66,18 @@ if TYPE_CHECKING:
     from .web import User, create_app
 
 _HOMES = {
-    "errors": ("InvalidField", "MoveRefused", "StoreFull", "TaskPusherError", "UidTaken", "UnknownJob"),
+    "client": ("Client",),
+    "errors": (
+        "InvalidField",
+        "MoveRefused",
+        "Refused",
+        "RequestFailed",
+        "StoreFull",
+        "TaskPusherError",
+        "UidTaken",
+        "UnknownJob",
+        "Unreachable",
+    ),
     "job": ("Held", "Job", "Result", "State"),
     "pusher": ("TaskPusher",),
     "runners.adapter": ("HttpxTransport",),

@@ -1,4 +1,5 @@
-"""The command. `tasker` with no subcommand serves: here all the parts are put together.
+"""The command. `tasker` with no subcommand serves: here all the parts are put together. Subcommands are in
+commands/.
 
 Exit codes: 0 stopped as asked, 2 usage, 3 the store is locked or unreadable, 4 the address can't be had,
 1 anything else. What is wrong goes to stderr in one sentence.
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from . import __version__, care, config, logs
+from . import __version__, config, logs
+from .commands import Commands, refuse_options_before
 from .config import Settings
-from .errors import InvalidField, StoreError, StoreLocked, StoreUnreadable
+from .errors import InvalidField, RequestFailed, StoreError, StoreLocked, StoreUnreadable
+from .options import Option, answer, help_option
 from .values import Address
 
 if TYPE_CHECKING:
@@ -43,18 +46,6 @@ class CannotListen(Exception):
 # ---- the command line ---------------------------------------------------------------------------------
 
 
-class Option(click.Option):
-    """A long option works with one dash as well; the help names the usual form alone."""
-
-    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        shown = self.opts
-        self.opts = [*shown, *(name[1:] for name in shown if name.startswith("--"))]
-        try:
-            super().add_to_parser(parser, ctx)
-        finally:
-            self.opts = shown
-
-
 def _option(row: config.Setting) -> Option:
     default = f" [{row.default}]" if row.default else ""
     kind: dict[str, Any] = {"is_flag": True} if row.is_flag else {"metavar": row.metavar}
@@ -62,43 +53,28 @@ def _option(row: config.Setting) -> Option:
     return Option(names, default=None, multiple=row.repeatable, help=row.help + default, **kind)
 
 
-def _answer(name: str, text: Callable[[click.Context], str], *short: str) -> Option:
-    """An option that prints something and ends."""
-
-    def callback(ctx: click.Context, param: click.Parameter, given: bool) -> None:
-        if given and not ctx.resilient_parsing:
-            click.echo(text(ctx))
-            ctx.exit()
-
-    help = f"Show the {name} and exit." if name == "version" else "Show this and exit."
-    names = [*short, f"--{name}"]
-    return Option(names, is_flag=True, is_eager=True, expose_value=False, callback=callback, help=help)
-
-
 @click.pass_context
 def _command(ctx: click.Context, /, **options: object) -> int:
     if ctx.invoked_subcommand is not None:
+        refuse_options_before(ctx.invoked_subcommand, options)
         return 0
     return serve(config.load(options))
 
 
-tasker = click.Group(
+tasker = Commands(
     "tasker",
     callback=_command,
     invoke_without_command=True,
     params=[
         *(_option(row) for row in config.SETTINGS),
-        _answer("version", lambda ctx: f"tasker {__version__}"),
-        _answer("help", lambda ctx: ctx.get_help(), "-h"),
+        answer("version", lambda ctx: f"tasker {__version__}"),
+        help_option(),
     ],
     add_help_option=False,
-    subcommand_metavar="",
-    help="Keep jobs on disk and call their URLs.",
+    subcommand_metavar="[COMMAND …]",
+    help="Keep jobs on disk and call their URLs; or do what COMMAND says.",
     epilog="Every option has an environment variable TASKER_… and a key in a TOML file.",
 )
-
-for command in care.COMMANDS:
-    tasker.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -115,7 +91,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(tasker.main(arguments, "tasker", standalone_mode=False) or 0)
     except click.ClickException as error:
-        return _failed(USAGE, f"{error.format_message().rstrip('.')}; tasker --help lists the options")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "tasker"
+        return _failed(USAGE, f"{error.format_message().rstrip('.')}; {command} --help lists the options")
     except click.Abort:  # Ctrl-C before serving began: stopped as asked
         return 0
     except InvalidField as error:
@@ -124,7 +102,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _failed(NO_STORE, str(error))
     except CannotListen as error:
         return _failed(NO_ADDRESS, str(error))
-    except StoreError as error:
+    except (StoreError, RequestFailed) as error:
         return _failed(FAILED, str(error))
 
 

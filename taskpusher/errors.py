@@ -9,6 +9,9 @@ TaskPusherError
 ├── StaleEdit            the job changed since it was read                             (409)
 ├── ClaimLost            the job is no longer held under that claim; never shown to a client
 ├── CursorGone           a page after a job that is not known any more                 (410)
+├── RequestFailed        a tasker asked over HTTP did not do it                        (exit 1)
+│   ├── Unreachable      no answer came
+│   └── Refused          it, or a proxy in front of it, answered that it will not
 └── StoreError
     ├── StoreFull        no room on the disk; goes on when there is room again         (507)
     ├── StoreLocked      another process owns the directory                            (exit 3)
@@ -77,6 +80,26 @@ class CursorGone(TaskPusherError, LookupError):
     def __init__(self, uid: str) -> None:
         self.uid = uid
         super().__init__(f"no page after {uid}: that job is not in this list any more; follow `next` instead")
+
+
+class RequestFailed(TaskPusherError):
+    """A tasker that was asked over HTTP did not do it; the message says what to do."""
+
+
+class Unreachable(RequestFailed):
+    """No answer came. `sent`: the request may have arrived, so it may have been done all the same."""
+
+    def __init__(self, message: str, sent: bool = False) -> None:
+        self.sent = sent
+        super().__init__(message)
+
+
+class Refused(RequestFailed):
+    """It was answered with the HTTP `status`; `field` and `index`, of a batch, say where the fault is."""
+
+    def __init__(self, status: int, message: str, field: str | None = None, index: int | None = None) -> None:
+        self.status, self.field, self.index = status, field, index
+        super().__init__(message)
 
 
 class StoreError(TaskPusherError):

@@ -23,7 +23,8 @@ import click
 import pytest
 from starlette.routing import Route
 
-from taskpusher import LmdbStore, MemoryStore, TaskPusher, care, cli
+from taskpusher import LmdbStore, MemoryStore, TaskPusher, cli
+from taskpusher.commands import COMMANDS as SUBCOMMANDS
 from taskpusher.config import SETTINGS
 from taskpusher.testing import no_limits
 from taskpusher.web.api import Api
@@ -70,11 +71,31 @@ def test_every_endpoint_is_documented() -> None:
     assert "`POST /add`" in api
 
 
+def command_named(name: str) -> click.Command:
+    command = cli.tasker.get_command(click.Context(cli.tasker), name)
+    assert command is not None, f"tasker {name} is no command"
+    return command
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_command_is_documented_with_all_its_options(name: str) -> None:
+    page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
+    shared = sections["Which tasker, and who asks"]
+    (mine,) = [text for title, text in sections.items() if name in title.split(", ")]
+    assert re.search(rf"^\| .*`(tasker )?{name}\b", page, re.MULTILINE), "it stands in the table at the top"
+    assert f"$ tasker {name}" in page or f"`{name}`" in mine
+    for option in command_named(name).params:
+        if isinstance(option, click.Option):
+            for spelled in (*option.opts, *option.secondary_opts):
+                assert re.search(rf"`{spelled}\b", shared + mine), f"tasker {name} {spelled}"
+
+
 # ---- shell blocks -------------------------------------------------------------------------------------
 
 COMMANDS = {
-    ".venv/bin/pip", ".venv/bin/pytest", ".venv/bin/tasker", "cat", "chmod", "cp", "curl", "mkdir",
-    "mv", "printf", "python3", "systemctl", "tasker", "touch",
+    ".venv/bin/pip", ".venv/bin/pytest", ".venv/bin/tasker", "cat", "chmod", "cp", "curl", "cut", "export",
+    "mkdir", "mv", "printf", "python3", "systemctl", "tasker", "touch",
 }  # fmt: skip
 
 
@@ -95,14 +116,19 @@ def command_lines(script: str) -> Iterator[list[str]]:
 
 
 def shell_pages() -> list[tuple[str, list[str]]]:
-    pages = [ROOT / "README.md", ROOT / "docs" / "operating.md"]
+    pages = [ROOT / "README.md", ROOT / "docs" / "operating.md", ROOT / "docs" / "commands.md"]
     return [
         (page.name, command)
         for page in pages
-        for language, script in blocks(page.read_text("utf-8"))
-        if language == "sh"
-        for command in command_lines(script)
+        for language, text in blocks(page.read_text("utf-8"))
+        if language in ("sh", "console")
+        for command in command_lines(typed(text) if language == "console" else text)
     ]
+
+
+def typed(transcript: str) -> str:
+    """The commands of a transcript, without what they say."""
+    return "".join(f"{line}\n" for line in re.findall(r"^\$ (.*)$", transcript, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("page", "command"), shell_pages(), ids=lambda value: " ".join(value)[:60])
@@ -113,8 +139,9 @@ def test_shell_lines_are_commands_with_options_that_exist(page: str, command: li
 
 
 def check_options(words: Sequence[str]) -> None:
-    if words and words[0] in cli.tasker.commands:
-        cli.tasker.commands[words[0]].make_context(words[0], [*words[1:]])  # raises what a user would be told
+    """Those of serving, or those of the command that stands first."""
+    if words and words[0] in SUBCOMMANDS:
+        command_named(words[0]).make_context(f"tasker {words[0]}", list(words[1:]))
         return
     known = {row.name: row for row in SETTINGS}
     rest = list(words)
@@ -130,17 +157,11 @@ def check_options(words: Sequence[str]) -> None:
 
 def test_what_docs_say_of_tasker_in_passing_are_options_too() -> None:
     for page in PAGES:
-        for line in re.findall(r"`tasker((?: -[^`]*)+)`", page.read_text("utf-8")):
+        text = page.read_text("utf-8")
+        for line in re.findall(r"`tasker((?: -[^`]*)+)`", text):
             check_options(shlex.split(line))
-
-
-def test_every_command_on_the_store_is_documented() -> None:
-    operating = (ROOT / "docs" / "operating.md").read_text("utf-8")
-    for command in care.COMMANDS:
-        assert f"\ntasker {command.name} " in operating
-        for option in command.params:
-            if isinstance(option, click.Option) and option.name not in ("config", "json", "store"):
-                assert f"{option.opts[0]}" in operating
+        for name in re.findall(r"`tasker ([a-z]+)[^`]*`", text):
+            command_named(name)
 
 
 # ---- links --------------------------------------------------------------------------------------------
@@ -197,6 +218,8 @@ class Tour:
         self.shell = [script for language, script in blocks(README) if language == "sh"]
         (setup,) = [script for script in self.shell if "> passwords" in script]
         self.tour = self.shell[self.shell.index(setup) + 1 :]
+        (home / ".venv" / "bin").mkdir(parents=True)
+        (home / ".venv" / "bin" / "tasker").symlink_to(Path(sys.executable).with_name("tasker"))
         *before, start = setup.rstrip().splitlines()
         self.run("bash", "-euo", "pipefail", "-c", "\n".join(before))
         words = shlex.split(start)
@@ -229,8 +252,9 @@ class Tour:
         return text
 
     def run(self, *line: str) -> str:
+        here = environment() | {"TASKER_SERVER": f"http://localhost:{self.port}"}
         done = subprocess.run(
-            line, cwd=self.home, capture_output=True, text=True, timeout=60, check=False, env=environment()
+            line, cwd=self.home, capture_output=True, text=True, timeout=60, check=False, env=here
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stderr == ""
@@ -313,13 +337,13 @@ def test_the_curl_examples_do_what_they_say(tour: Tour) -> None:
     tour.target.called.clear()
     told = tour.run("bash", "-euo", "pipefail", "-c", tour.here("\n".join(tour.tour)))
     report = "/report?id=7&format=pdf"
-    expected = sorted(["/work", "/mail/1", "/mail/2", report, report, "/work"])
+    expected = sorted(["/work", "/mail/1", "/mail/2", report, report, "/work", "/work"])
     until(lambda: tour.target.paths() == expected)
     for _, uid in tour.target.called:
         tour.completed(uid)
     assert '"key":"report-7"' in told
     assert "nothing is wrong" in told
-    for state in ("waiting", "canceled", "completed"):
+    for state in ("waiting", "canceled"):
         assert f'"state":"{state}"' in told
     (mail,) = [queue for queue in tour.ask("/queues")[2]["queues"] if queue["name"] == "mail"]
     assert (mail["paused"], mail["concurrency"]) == (False, 2)
@@ -346,6 +370,13 @@ def test_the_ruby_example_pushes_a_job(tour: Tour) -> None:
 def test_the_python_example_pushes_a_job(tour: Tour) -> None:
     (text,) = [text for text in examples("python") if "urllib.request" in text]
     uid = tour.run_example(sys.executable, "py", text).strip()
+    assert tour.completed(uid)["max_attempts"] == 5
+
+
+def test_the_client_example_pushes_a_job(tour: Tour) -> None:
+    (text,) = [text for text in examples("python") if "import Client" in text]
+    uid, state = tour.run_example(sys.executable, "py", text).split()
+    assert state in ("waiting", "running", "completed")
     assert tour.completed(uid)["max_attempts"] == 5
 
 

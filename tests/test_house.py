@@ -17,7 +17,7 @@ HOUSE = ROOT / "taskpusher"
 # From the ground up. A module sees its own line and the lines below it, never one above; the two families
 # never each other. "stores.*" is every module of the folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "durations", "masking", "uid", "url"),  # leaves: see nothing
+    ("errors", "clock", "durations", "masking", "options", "uid", "url"),  # leaves: see nothing
     ("job", "retry"),
     ("stores.*", "runners.*"),
     ("attempt", "queues", "fields", "push"),
@@ -25,7 +25,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),
     ("values", "config", "logs", "systemd"),  # of the command and the web; the pusher knows no settings
-    ("web", "web.*", "care"),
+    ("web", "web.*"),
+    ("client",),  # asks what the web answers, over HTTP alone
+    ("commands", "commands.*"),
     ("cli",),
     ("__main__",),
 )
@@ -148,7 +150,7 @@ def test_no_file_is_named_after_nothing() -> None:
 
 def test_folders_are_families_or_the_web() -> None:
     folders = {path.parent.relative_to(HOUSE).as_posix() for path in FILES.values()}
-    assert folders == {".", "stores", "runners", "web"}
+    assert folders == {".", "stores", "runners", "web", "commands"}
 
 
 def test_cmd_is_no_package() -> None:

@@ -290,12 +290,13 @@ async def test_who_adds_one_job_does_not_wait_for_those_who_add_a_thousand(tmp_p
 
 async def test_small_writes_without_end_keep_no_big_one_waiting(tmp_path: Path) -> None:
     store = await opened(tmp_path)
-    big = asyncio.ensure_future(store.write(*(Add(a_job(queue="big")) for _ in range(300))))
+    big = asyncio.gather(store.write(*(Add(a_job(queue="big")) for _ in range(300))))
     for _ in range(20):
         if big.done():
             break
         await asyncio.gather(*(store.write(Add(a_job())) for _ in range(3)))
     assert big.done()
+    await big
     assert (await store.counts())[State.WAITING, "big"] == 300
     await store.close()
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import config
-from .errors import InvalidField
+from .. import config
+from ..errors import InvalidField
+from ..options import Option, help_option
+from . import COMMANDS
 
 if TYPE_CHECKING:
-    from .stores.copies import Copied
-    from .stores.findings import Finding, Report
+    from ..stores.copies import Copied
+    from ..stores.findings import Finding, Report
 
 WRONG = 1
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -32,8 +34,8 @@ def _check(ctx: click.Context, /, rebuild: bool, set_aside: bool, json: bool, **
     if set_aside and not rebuild:
         raise InvalidField("--set-aside", "it goes with --rebuild")
     path = _path(ctx, options)
-    from .stores.check import check
-    from .stores.copies import rebuilt
+    from ..stores.check import check
+    from ..stores.copies import rebuilt
 
     began = time.monotonic()
     with _interruptible(), _progress("check") as told:
@@ -45,7 +47,7 @@ def _check(ctx: click.Context, /, rebuild: bool, set_aside: bool, json: bool, **
 @click.pass_context
 def _backup(ctx: click.Context, /, directory: str, json: bool, **options: object) -> int:
     path = _path(ctx, options)
-    from .stores.copies import backup
+    from ..stores.copies import backup
 
     with _interruptible(), _progress("backup") as told:
         copied = backup(path, Path(directory), told)
@@ -57,7 +59,7 @@ def _backup(ctx: click.Context, /, directory: str, json: bool, **options: object
 @click.pass_context
 def _compact(ctx: click.Context, /, json: bool, **options: object) -> int:
     path = _path(ctx, options)
-    from .stores.copies import compact
+    from ..stores.copies import compact
 
     with _interruptible(), _progress("compact") as told:
         copied = compact(path, told)
@@ -69,30 +71,29 @@ def _compact(ctx: click.Context, /, json: bool, **options: object) -> int:
 def _command(name: str, run: Callable[..., Any], help: str, *more: click.Parameter) -> click.Command:
     store = next(row for row in config.SETTINGS if row.name == "store")
     shared: list[click.Parameter] = [
-        click.Option(["--store"], metavar=store.metavar, help=f"The store. [{store.default}]"),
-        click.Option(["--config"], metavar="FILE", help="A TOML file that may name it."),
-        click.Option(["--json"], is_flag=True, help="Answer as JSON."),
+        Option(["--store"], metavar=store.metavar, help=f"The store. [{store.default}]"),
+        Option(["--config"], metavar="FILE", help="A TOML file that may name it."),
+        Option(["--json"], is_flag=True, help="Answer as JSON."),
+        help_option(),
     ]
-    asked = {"help_option_names": ["-h", "--help"]}
-    return click.Command(name, asked, callback=run, params=[*more, *shared], help=help)
+    help = f"{COMMANDS[name].help} {help}"
+    return click.Command(name, callback=run, params=[*more, *shared], help=help, add_help_option=False)
 
 
-COMMANDS = (
-    _command(
-        "check",
-        _check,
-        "Compare every index of the store with its jobs. A tasker may run, but for --rebuild.",
-        click.Option(["--rebuild"], is_flag=True, help="Make every index anew from the jobs."),
-        click.Option(["--set-aside"], is_flag=True, help="Move what can't be read to files in lost/."),
-    ),
-    _command(
-        "backup",
-        _backup,
-        "Copy the store as it is now to the new directory DIR, and check the copy. A tasker may run.",
-        click.Argument(["directory"], metavar="DIR"),
-    ),
-    _command("compact", _compact, "Give back to the disk what the store's file does not use."),
+check = _command(
+    "check",
+    _check,
+    "A tasker may run, but for --rebuild.",
+    Option(["--rebuild"], is_flag=True, help="Make every index anew from the jobs."),
+    Option(["--set-aside"], is_flag=True, help="Move what can't be read to files in lost/."),
 )
+backup = _command(
+    "backup",
+    _backup,
+    "It is copied as it is now to the new directory DIR, and the copy is checked. A tasker may run.",
+    click.Argument(["directory"], metavar="DIR"),
+)
+compact = _command("compact", _compact, "No tasker may run.")
 
 
 # ---- what they are told -------------------------------------------------------------------------------
@@ -100,9 +101,7 @@ COMMANDS = (
 
 def _path(ctx: click.Context, options: dict[str, object]) -> Path:
     """The store's directory, by the same option, variable and key as for serving."""
-    before = ctx.parent.params if ctx.parent is not None else {}
-    given = before | {name: value for name, value in options.items() if value is not None}
-    store = config.load_one("store", given)
+    store = config.load_one("store", options)
     if store.kind != "lmdb":
         raise InvalidField(
             "--store", f"a store in memory has no directory to {ctx.info_name}; name lmdb:PATH"
