@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -34,8 +35,14 @@ def until(look: Callable[[], T], within: float = PATIENCE, what: Callable[[], ob
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    """One below those that the system gives out: another test can't get it before the program listens."""
+    while True:
+        port = random.randrange(12_000, 30_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            pass
 
 
 class Tasker:
