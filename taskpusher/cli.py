@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = getLogger(logs.NAME)
 
 FAILED, USAGE, NO_STORE, NO_ADDRESS = 1, 2, 3, 4
+SWITCH = 2e-5  # seconds: the thread that commits asks for the lock after that, three times a commit
 LAST_REQUESTS = 0.5  # seconds for requests that are half sent when the work has ended
 
 
@@ -120,6 +121,7 @@ def serve(settings: Settings) -> int:
     Raises InvalidField, CannotListen and the store's errors, when it can't begin.
     """
     logs.set_up(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings))

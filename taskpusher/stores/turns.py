@@ -4,7 +4,6 @@ What the general way in tables.py does for any change is done here for these two
 """
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from struct import pack
 from typing import Any
@@ -52,7 +51,7 @@ class _Settling:
         self._finished: list[Row] = []
         self._attempts: list[Row] = []
         self._results: list[Row] = []
-        self._counts: Counter[tuple[State, str]] = Counter()
+        self._ended: dict[tuple[State, str], int] = {}
 
     def settle(self, change: Settle) -> Job:
         tables, job = self._tables, change.job
@@ -71,7 +70,8 @@ class _Settling:
         self._attempts.append(rows[2])
         if rows[3] is not None:
             self._results.append(rows[3])
-        self._counts[job.state, job.queue] += 1
+        slot = (job.state, job.queue)
+        self._ended[slot] = self._ended.get(slot, 0) + 1
         del tables.running[job.uid]
         tables.lanes.ended(job.queue, tables.caps(job))
         return job
@@ -82,7 +82,7 @@ class _Settling:
         _put(tables, "finished", self._finished)
         _put(tables, "attempts", self._attempts)
         _put(tables, "results", self._results)
-        for (state, queue), n in self._counts.items():
+        for (state, queue), n in self._ended.items():
             tables.counts.shift(state, queue, n)
             tables.counts.shift(State.RUNNING, queue, -n)
 
@@ -127,7 +127,7 @@ class _Claiming:
         self._owner = tables.owner.encode()
         self._jobs: list[Row] = []
         self._running: list[Row] = []
-        self._counts: Counter[str] = Counter()
+        self._begun: dict[str, int] = {}  # by queue
 
     def claim(self, taken: Taken) -> None:
         """Have the job run, wait in the lane of a full limit key, or expire."""
@@ -156,7 +156,7 @@ class _Claiming:
         tables.lanes.removed(lane, priority, head)
         tables.lanes.started(job.queue, limits)
         tables.running[job.uid] = (uid, after)
-        self._counts[job.queue] += 1
+        self._begun[job.queue] = self._begun.get(job.queue, 0) + 1
         body = tables.txn.get(uid, b"", db=tables.db("bodies")) if job.body_size else b""
         self.held.append(Held(after, body))
 
@@ -176,7 +176,7 @@ class _Claiming:
     def put(self) -> None:
         _put(self._tables, "jobs", self._jobs)
         _put(self._tables, "running", self._running)
-        for queue, n in self._counts.items():
+        for queue, n in self._begun.items():
             self._tables.counts.shift(State.WAITING, queue, -n)
             self._tables.counts.shift(State.RUNNING, queue, n)
 
