@@ -1,18 +1,16 @@
 """kill -9 at random moments, under adds and calls: is any job lost, any invented, any called too often?
 
-    python -m tests.acceptance.kills --kills 50
+    python -m tests.proof kills
 
 Jobs are pushed one by one and in batches, with uids of our own, so that every uid that is ever called can be
 held against what was sent. Every push that was answered 2xx must be called at least once; a push without an
 answer may have been kept or not, but a batch as a whole.
 """
 
-import argparse
 import contextlib
 import http.client
 import json
 import random
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -201,35 +199,3 @@ def ready_again(directory: Path, target: Target, waiting: int) -> tuple[float, f
         return ready, added, first_call
     finally:
         tasker.kill()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument(
-        "--longest", type=float, default=2.0, help="seconds from a start to its kill, at most"
-    )
-    parser.add_argument("--waiting", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    given = parser.parse_args()
-    print(f"seed {given.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as name, Target() as target:
-        began = time.monotonic()
-        run = killed(Path(name), target, given.kills, given.seed, given.longest)
-        print(
-            f"{given.kills} kills in {time.monotonic() - began:.0f} s, {len(run.answered)} jobs answered, "
-            f"{sum(map(len, run.unanswered))} pushed without an answer, {len(target.calls)} calls\n"
-            f"lost 0, invented 0, called again {extra(run)}; in flight at the kills {run.in_flight}",
-            flush=True,
-        )
-    with tempfile.TemporaryDirectory() as name, Target() as target:
-        ready, added, called = ready_again(Path(name), target, given.waiting)
-        print(
-            f"with {given.waiting} waiting, after kill -9: ready in {ready:.2f} s, "
-            f"/add answered in {added:.2f} s, first call in {called:.2f} s"
-        )
-        assert max(ready, added, called) < 2, "that is slower than 2 s"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""kill -9 under load: the short form of `python -m tests.acceptance.kills`."""
+"""kill -9 under load: the short form of `python -m tests.proof kills`."""
 
 from pathlib import Path
 
@@ -13,6 +13,6 @@ def test_no_answered_job_is_lost_or_invented_by_kill_9(tmp_path: Path, target: T
 
 
 def test_it_is_ready_again_at_once_after_kill_9_with_many_waiting(tmp_path: Path, target: Target) -> None:
-    """The bar is 2 s with 100,000 waiting: `python -m tests.acceptance.kills`. Here others run beside it."""
+    """The bar is 2 s with 100,000 waiting: `python -m tests.proof kills`. Here others run beside it."""
     ready, added, called = ready_again(tmp_path, target, 20_000)
     assert max(ready, added, called) < 6
