@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "Action",
+    "Bulk",
     "Failure",
     "Held",
     "Http11Transport",
@@ -24,12 +26,14 @@ __all__ = [
     "Released",
     "Result",
     "State",
+    "Stopping",
     "StoreFull",
     "Success",
     "Targets",
     "TaskPusher",
     "TaskPusherError",
     "UidTaken",
+    "UnknownBulk",
     "UnknownJob",
     "User",
     "__version__",
@@ -37,8 +41,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .errors import InvalidField, MoveRefused, StoreFull, TaskPusherError, UidTaken, UnknownJob
-    from .job import Held, Job, Result, State
+    from .bulk import Bulk
+    from .errors import (
+        InvalidField,
+        MoveRefused,
+        Stopping,
+        StoreFull,
+        TaskPusherError,
+        UidTaken,
+        UnknownBulk,
+        UnknownJob,
+    )
+    from .job import Action, Held, Job, Result, State
     from .pusher import TaskPusher
     from .runners.adapter import HttpxTransport
     from .runners.base import Failure, Released, Success
@@ -51,8 +65,18 @@ if TYPE_CHECKING:
     from .web import User, create_app
 
 _HOMES = {
-    "errors": ("InvalidField", "MoveRefused", "StoreFull", "TaskPusherError", "UidTaken", "UnknownJob"),
-    "job": ("Held", "Job", "Result", "State"),
+    "bulk": ("Bulk",),
+    "errors": (
+        "InvalidField",
+        "MoveRefused",
+        "Stopping",
+        "StoreFull",
+        "TaskPusherError",
+        "UidTaken",
+        "UnknownBulk",
+        "UnknownJob",
+    ),
+    "job": ("Action", "Held", "Job", "Result", "State"),
     "pusher": ("TaskPusher",),
     "runners.adapter": ("HttpxTransport",),
     "runners.base": ("Failure", "Released", "Success"),

@@ -9,6 +9,8 @@ TaskPusherError
 ├── StaleEdit            the job changed since it was read                             (409)
 ├── ClaimLost            the job is no longer held under that claim; never shown to a client
 ├── CursorGone           a page after a job that is not known any more                 (410)
+├── UnknownBulk          no bulk has that id                                           (404)
+├── Stopping             no bulk begins any more                                       (503)
 └── StoreError
     ├── StoreFull        no room on the disk; goes on when there is room again         (507)
     ├── StoreLocked      another process owns the directory                            (exit 3)
@@ -77,6 +79,17 @@ class CursorGone(TaskPusherError, LookupError):
     def __init__(self, uid: str) -> None:
         self.uid = uid
         super().__init__(f"no page after {uid}: that job is not in this list any more; follow `next` instead")
+
+
+class UnknownBulk(TaskPusherError, LookupError):
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"no bulk has the id {uid}; those that ended before the last hundred are forgotten")
+
+
+class Stopping(TaskPusherError):
+    def __init__(self) -> None:
+        super().__init__("the tasker stops, and nothing was done; send it again when it runs")
 
 
 class StoreError(TaskPusherError):
