@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ..errors import CursorGone, InvalidField, UnknownJob
-from ..fields import text, truth, whole
+from ..fields import Line, Whole, truth
 from ..job import Job, State
 from ..pusher import TaskPusher
 from ..stores.base import Page, Query, position
@@ -36,7 +36,7 @@ MOST_LISTED = 100
 LONGEST_CURSOR = 512  # characters
 MOST_CONCURRENCY = 100_000
 
-_limit, _concurrency, _name = whole(1, MOST_LISTED), whole(0, MOST_CONCURRENCY), text(200, empty=False)
+_limit, _concurrency, _name = Whole(1, MOST_LISTED), Whole(0, MOST_CONCURRENCY), Line(200, empty=False)
 
 
 class Api:

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 
 from ..bulk import Bulk
 from ..errors import InvalidField
-from ..fields import text, truth
+from ..fields import Line, truth
 from ..job import Action
 from ..masking import MASK
 from ..moves import FOR_MANY
@@ -36,7 +36,7 @@ PATIENCE = 1.0  # seconds until a bulk that goes on is answered 202
 LONGEST_FILTER = 8192  # characters: no url is longer
 
 # An empty one is a variable that was not set, and all jobs are not what it was to mean.
-_filter = text(LONGEST_FILTER, empty=False)
+_filter = Line(LONGEST_FILTER, empty=False)
 
 
 class BulkApi:
