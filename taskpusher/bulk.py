@@ -116,6 +116,10 @@ class Bulks:
         self._turn = asyncio.Lock()
         self._closed = False
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._tasks)
+
     def begin(self, action: str, query: Query, dry_run: bool) -> Bulk:
         """Begin one. Raises InvalidField, Stopping, MoveRefused where that state allows it to no job."""
         checked = self._checked(action, query)

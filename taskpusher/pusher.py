@@ -128,7 +128,7 @@ class TaskPusher:
 
     async def _begin(self) -> None:
         """What `start` does with the store open."""
-        self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
+        self._pulse = Pulse(self.clock, lambda: bool(self._workers.running) or self._bulks.busy)
         self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
         self._listening = [self.events.listen(self.history.moved), self.events.listen(self._upkeep.moved)]
         # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
@@ -349,6 +349,7 @@ class TaskPusher:
         It goes on by itself; await it for its end. A dry run counts them. Raises InvalidField, Stopping, and
         MoveRefused where no job of that state can be moved so.
         """
+        self._pulse.touch()
         return self._bulks.begin(action, query, dry_run)
 
     def find_bulk(self, uid: str) -> Bulk:

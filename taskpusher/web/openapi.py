@@ -17,7 +17,8 @@ from .answers import Json
 from .api import LONGEST_CURSOR, MOST_LISTED
 from .intake import MOST_JOBS
 from .requests import FEW, route
-from .schemas import FILTER_FIELDS, PUSH_FIELDS, SCHEMAS, STATE_WORD, UID, Schema, ref, text, truth
+from .schemas import FILTER_FIELDS, PUSH_FIELDS, SCHEMAS, STATE_WORD, UID
+from .shapes import Schema, ref, text, truth
 
 Answers = dict[str, dict[str, Any]]
 
@@ -134,6 +135,14 @@ def _parameter(name: str, place: str, schema: Schema) -> dict[str, Any]:
     return {"name": name, "in": place, "schema": schema, **({"required": True} if place == "path" else {})}
 
 
+def _fields(name: str) -> dict[str, Any]:
+    """The content of a body with those fields: JSON or a form."""
+    styles = {"encoding": {"headers": {"style": "deepObject", "explode": True}}}
+    more = styles if "headers" in SCHEMAS[name]["properties"] else {}
+    forms = _content(ref(f"{name}Form"), FORM, MULTIPART, **more)["content"]
+    return {"content": {JSON: {"schema": ref(name)}, **forms}}
+
+
 def _head(get: dict[str, Any]) -> dict[str, Any]:
     """The same without the content."""
     head = deepcopy(get)
@@ -144,7 +153,6 @@ def _head(get: dict[str, Any]) -> dict[str, Any]:
     return head
 
 
-_STYLES = {"encoding": {"headers": {"style": "deepObject", "explode": True}}}
 _UID = _parameter("uid", "path", text(format="uuid"))
 _BULK_ID = _parameter("id", "path", text(format="uuid"))
 _STATE = _parameter("state", "path", STATE_WORD)
@@ -174,11 +182,10 @@ def _operations() -> Iterable[tuple[str, str, dict[str, Any]]]:
 def _push() -> Iterable[tuple[str, str, dict[str, Any]]]:
     many = {"type": "array", "items": ref("Push"), "minItems": 1, "maxItems": MOST_JOBS}
     lines = {"value": '{"url": "https://app.example/1"}\n{"url": "https://app.example/2"}\n'}
-    forms = _content(ref("Push"), FORM, MULTIPART, **_STYLES)["content"]
     batch = {"summary": "many", "value": [{"url": "https://app.example/1"}, {"url": "https://app.example/2"}]}
     one = {"summary": "one", "value": SCHEMAS["Push"]["examples"][0]}
     content = {
-        **forms,
+        **_fields("Push")["content"],
         JSON: {"schema": {"oneOf": [ref("Push"), many]}, "examples": {"one": one, "many": batch}},
         NDJSON: {
             "schema": text(f"One job a line, at most {MOST_JOBS}; all or none."),
@@ -224,9 +231,7 @@ def _push() -> Iterable[tuple[str, str, dict[str, Any]]]:
 def _job() -> Iterable[tuple[str, str, dict[str, Any]]]:
     job = _answer("The job.", ref("Job"))
     result = _answer("What the target answered, whatever it was.", text(), PLAIN)
-    forms = _content(ref("Change"), JSON, FORM, MULTIPART)["content"]
-    forms[FORM] = forms[MULTIPART] = {"schema": ref("Change"), **_STYLES}
-    change = {"required": True, "content": forms}
+    change = {"description": "Without fields nothing changes.", **_fields("Change")}
     plain = (
         ("get", "", "getJob", "The job with body, result and attempts.", {200: job}, (_NO_JOB,), None),
         ("get", "/result", "getResult", "The kept answer.", {200: result}, (_NO_JOB,), None),
@@ -319,8 +324,8 @@ def _bulk() -> Iterable[tuple[str, str, dict[str, Any]]]:
         202: _answer("It goes on, or was cut short: how far it is.", ref("Bulk"), location="How far it is."),
     }
     problems = {404: "No such state.", 409: "No job of that state can be moved so.", 503: "The tasker stops."}
-    forms = _content(ref("Choice"), JSON, FORM, MULTIPART)
-    body = {"description": f"The filters, where they are not in the query; at most {FEW} bytes.", **forms}
+    where = f"The filters, where they are not in the query; at most {FEW} bytes."
+    body = {"description": where, **_fields("Choice")}
     dry_run = _parameter("dry_run", "query", truth("Only count."))
     for action in FOR_MANY:
         described = _operation(
@@ -369,7 +374,7 @@ def _queues() -> Iterable[tuple[str, str, dict[str, Any]]]:
         _FULL,
         _WITH_BODY,
         parameters=[_parameter("name", "path", PUSH_FIELDS["queue"])],
-        body=_content(ref("Rule"), JSON, FORM, MULTIPART),
+        body=_fields("Rule"),
     )
     yield "put", "/queues/{name}", described
 

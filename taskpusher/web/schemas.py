@@ -4,12 +4,9 @@ Limits come from the tables that check them; `Line` and `Whole` are written as t
 pushed and has no schema here fails the import.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from .. import fields
 from ..errors import MoveRefused
-from ..fields import READERS, Line, Whole
+from ..fields import READERS
 from ..job import Action, ErrorClass, State, Wish
 from ..moves import FOR_MANY
 from ..stores.base import ATTEMPTS_KEPT
@@ -17,74 +14,12 @@ from ..url import LONGEST as LONGEST_URL
 from .api import MOST_CONCURRENCY
 from .bulk import LONGEST_FILTER
 from .requests import FILTERS, STATES
-
-Schema = dict[str, Any]
+from .shapes import Schema, as_form, checked_by, count, listed, number, or_null, ref, text, thing, truth, when
 
 UID = "01990b2e-6c1f-7000-9d3c-5a0f7be1c2d4"  # of the examples
 _NAME = r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$"  # RFC 9110, 5.6.2
 _DURATION = r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)?$"
 _ANSWERS = r" *([2-9][0-9]{2}(-[2-9][0-9]{2})?|[2-9][xX]{2}) *"
-
-
-# ---- small parts --------------------------------------------------------------------------------------
-
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def text(description: str = "", **more: Any) -> Schema:
-    return {"type": "string", **({"description": description} if description else {}), **more}
-
-
-def number(description: str = "", **more: Any) -> Schema:
-    return {"type": "number", **({"description": description} if description else {}), **more}
-
-
-def count(description: str = "", **more: Any) -> Schema:
-    return {"type": "integer", "minimum": 0, **({"description": description} if description else {}), **more}
-
-
-def truth(description: str = "") -> Schema:
-    return {"type": "boolean", **({"description": description} if description else {})}
-
-
-def when(description: str = "") -> Schema:
-    return text(description, format="date-time")
-
-
-def listed(of: Schema, **more: Any) -> Schema:
-    return {"type": "array", "items": of, **more}
-
-
-def thing(properties: Mapping[str, Schema], optional: tuple[str, ...] = (), **more: Any) -> Schema:
-    """An object that always has these properties, but for the optional ones."""
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": dict(properties), "required": required, **more}
-
-
-def or_null(schema: Schema) -> Schema:
-    if "$ref" in schema:
-        return {"anyOf": [schema, {"type": "null"}]}
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
-    also = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
-    return {**schema, "type": [schema["type"], "null"], **also}
-
-
-def _checked_by(reader: object) -> Schema | None:
-    """What a reader of `fields.py` takes, where it says so itself."""
-    if isinstance(reader, Line):
-        return {
-            "type": "string",
-            **({} if reader.empty else {"minLength": 1}),
-            "maxLength": reader.longest,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
-        }
-    if isinstance(reader, Whole):
-        return {"type": "integer", "minimum": reader.least, "maximum": reader.most}
-    return None
-
 
 _FILTERED = {
     "queue": "Exactly that queue.",
@@ -97,7 +32,7 @@ _FILTERED = {
 
 # ---- what may be pushed -------------------------------------------------------------------------------
 
-_TAG = _checked_by(fields.TAG) or {}
+_TAG = checked_by(fields.TAG) or {}
 _SECONDS: Schema = {"minimum": 0, "maximum": fields.LONGEST_DELAY}
 _HEADER_LINE = text(pattern=r"^[^\u0000-\u0008\u000a-\u001f\u007f]*$")
 
@@ -109,7 +44,10 @@ _BY_HAND: dict[str, Schema] = {
         maxLength=LONGEST_URL,
         examples=["https://app.example/work"],
     ),
-    "method": text(pattern=_NAME, maxLength=fields.LONGEST_METHOD),
+    "method": {
+        **text(pattern=_NAME, maxLength=fields.LONGEST_METHOD),
+        "not": {"enum": ["CONNECT", "TRACE"]},
+    },
     "headers": {
         "type": "object",
         "propertyNames": {"pattern": _NAME},
@@ -157,7 +95,7 @@ _MEANINGS = {
 
 
 def _field(name: str) -> Schema:
-    schema = _checked_by(READERS[name]) or _BY_HAND[name]
+    schema = checked_by(READERS[name]) or _BY_HAND[name]
     return {**schema, "description": _MEANINGS[name]}
 
 
@@ -166,7 +104,7 @@ PUSH_FIELDS: dict[str, Schema] = {name: _field(name) for name in READERS}
 _OPTIONAL = {name: or_null(schema) for name, schema in PUSH_FIELDS.items() if name != "url"}
 PUSH = {
     "type": "object",
-    "description": "null leaves a field out. In forms they are text; `headers[NAME]=value`, `tags[]=value`.",
+    "description": "null leaves a field out.",
     "properties": {"url": PUSH_FIELDS["url"], **_OPTIONAL},
     "required": ["url"],
     "additionalProperties": False,
@@ -400,3 +338,4 @@ SCHEMAS: dict[str, Schema] = {
         examples=[{"title": "Not in this state", "status": 409, "detail": _EXAMPLE_REFUSAL}],
     ),
 }
+SCHEMAS |= {f"{name}Form": as_form(SCHEMAS[name]) for name in ("Push", "Change", "Choice", "Rule")}
