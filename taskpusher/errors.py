@@ -84,7 +84,7 @@ class CursorGone(TaskPusherError, LookupError):
 class UnknownBulk(TaskPusherError, LookupError):
     def __init__(self, uid: str) -> None:
         self.uid = uid
-        super().__init__(f"no bulk has the id {uid}; those that ended before the last hundred are forgotten")
+        super().__init__(f"no bulk has the id {uid}; it may be of an earlier run, or have ended long ago")
 
 
 class Stopping(TaskPusherError):

@@ -17,7 +17,7 @@ from taskpusher.moves import FOR_MANY
 from taskpusher.push import new_job
 from taskpusher.pusher import TaskPusher
 from taskpusher.runners.base import Failure, Outcome
-from taskpusher.stores.base import Change, Edit, Page, Query, Store, Written
+from taskpusher.stores.base import Add, Change, Edit, Page, Query, Store, Written
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.stores.memory import MemoryStore
 from taskpusher.testing import FakeClock, ScriptedRunner, eventually
@@ -272,7 +272,7 @@ async def test_5000_jobs_are_moved_in_chunks_and_each_is_told_once(new_store: Ca
         assert counts == {(X, "even"): 2500, (W, "odd"): 2500}
 
 
-async def waiting_add(pusher: TaskPusher, number: int) -> Any:
+async def waiting_add(pusher: TaskPusher, number: int) -> Add:
     queue = "odd" if number % 2 else "even"
     return new_job({"url": URL, "delay": 3600, "queue": queue}, pusher.defaults, pusher.clock.now())
 
@@ -290,19 +290,24 @@ async def test_no_commit_takes_more_than_a_chunk() -> None:
 async def test_jobs_pushed_meanwhile_are_left_alone_and_the_walk_ends() -> None:
     store, clock = Meddler(), FakeClock()
     async with running(store, clock=clock) as pusher:
-        before = await waiting(pusher, 3)
-        late: list[Job] = []
+        await pusher.add(*[await waiting_add(pusher, n) for n in range(PAGE + 1)])
+        before = await uids(pusher, W)
+        late: set[str] = set()
 
         async def push(page: Page) -> None:
-            if len(late) < PAGE:
+            """Behind the others, where the walk has still to come."""
+            if len(late) < 2 * PAGE:
                 clock.advance(1)
-                late.extend([await pusher.push(URL, delay=7200) for _ in range(PAGE)])
+                fields = {"url": URL, "delay": 7200}
+                adds = [new_job(fields, pusher.defaults, clock.now()) for _ in range(PAGE)]
+                late.update(one.job.uid for one in await pusher.add(*adds) if one.job is not None)
 
         store.after_page = push
         bulk = await pusher.bulk("cancel", Query(W))
         store.after_page = None
-        assert bulk.count == 3 and await uids(pusher, X) == before
-        assert await uids(pusher, W) == {job.uid for job in late}
+        assert figures(bulk) == (PAGE + 1, PAGE + 1, 0, 0, "")
+        assert await uids(pusher, X) == before
+        assert await uids(pusher, W) == late
 
 
 async def test_a_clock_that_was_set_back_hides_no_job_from_a_bulk() -> None:
@@ -498,13 +503,16 @@ async def test_the_last_bulks_are_known_and_older_ones_forgotten(monkeypatch: py
 
 
 async def test_bulks_that_run_at_once_take_turns() -> None:
-    async with running(MemoryStore()) as pusher:
+    store = Meddler()
+    async with running(store) as pusher:
         await pusher.add(*[await waiting_add(pusher, n) for n in range(1000)])
+        store.commits.clear()
         long = pusher.bulk("cancel", Query(W, queue="odd"))
         short = pusher.bulk("pause", Query(W, queue="even"))
         await short
         await long
         assert (long.count, short.count) == (500, 500)
+        assert max(store.commits) == CHUNK  # of all of them together
         assert await pusher.counts() == {(X, "odd"): 500, (P, "even"): 500}
 
 
