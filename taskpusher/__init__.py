@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "Action",
+    "Bulk",
     "Client",
     "Failure",
     "Held",
@@ -27,12 +29,14 @@ __all__ = [
     "RequestFailed",
     "Result",
     "State",
+    "Stopping",
     "StoreFull",
     "Success",
     "Targets",
     "TaskPusher",
     "TaskPusherError",
     "UidTaken",
+    "UnknownBulk",
     "UnknownJob",
     "Unreachable",
     "User",
@@ -41,19 +45,22 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .bulk import Bulk
     from .client import Client
     from .errors import (
         InvalidField,
         MoveRefused,
         Refused,
         RequestFailed,
+        Stopping,
         StoreFull,
         TaskPusherError,
         UidTaken,
+        UnknownBulk,
         UnknownJob,
         Unreachable,
     )
-    from .job import Held, Job, Result, State
+    from .job import Action, Held, Job, Result, State
     from .pusher import TaskPusher
     from .runners.adapter import HttpxTransport
     from .runners.base import Failure, Released, Success
@@ -66,19 +73,22 @@ if TYPE_CHECKING:
     from .web import User, create_app
 
 _HOMES = {
+    "bulk": ("Bulk",),
     "client": ("Client",),
     "errors": (
         "InvalidField",
         "MoveRefused",
         "Refused",
         "RequestFailed",
+        "Stopping",
         "StoreFull",
         "TaskPusherError",
         "UidTaken",
+        "UnknownBulk",
         "UnknownJob",
         "Unreachable",
     ),
-    "job": ("Held", "Job", "Result", "State"),
+    "job": ("Action", "Held", "Job", "Result", "State"),
     "pusher": ("TaskPusher",),
     "runners.adapter": ("HttpxTransport",),
     "runners.base": ("Failure", "Released", "Success"),

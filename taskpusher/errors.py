@@ -12,6 +12,8 @@ TaskPusherError
 ├── RequestFailed        a tasker asked over HTTP did not do it                        (exit 1)
 │   ├── Unreachable      no answer came
 │   └── Refused          it, or a proxy in front of it, answered that it will not
+├── UnknownBulk          no bulk has that id                                           (404)
+├── Stopping             no bulk begins any more                                       (503)
 └── StoreError
     ├── StoreFull        no room on the disk; goes on when there is room again         (507)
     ├── StoreLocked      another process owns the directory                            (exit 3)
@@ -100,6 +102,17 @@ class Refused(RequestFailed):
     def __init__(self, status: int, message: str, field: str | None = None, index: int | None = None) -> None:
         self.status, self.field, self.index = status, field, index
         super().__init__(message)
+
+
+class UnknownBulk(TaskPusherError, LookupError):
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        super().__init__(f"no bulk has the id {uid}; it may be of an earlier run, or have ended long ago")
+
+
+class Stopping(TaskPusherError):
+    def __init__(self) -> None:
+        super().__init__("the tasker stops, and nothing was done; send it again when it runs")
 
 
 class StoreError(TaskPusherError):

@@ -7,6 +7,7 @@ A reader raises ValueError, with a sentence on what is wrong and what to send in
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from .url import parse_url
 
 LONGEST_DELAY = 3650 * 86400.0  # seconds; further off it is a mistake, like milliseconds for seconds
 LONGEST_TIMEOUT = 7 * 86400.0
+LONGEST_METHOD = 40  # characters
 LONGEST_SUCCESS = 200  # characters
 MOST_TAGS = 20
 HEADER_BLOCK = 32 * 1024  # bytes
@@ -45,34 +47,38 @@ _TRUTH = {
 # ---- kinds of values ----------------------------------------------------------------------------------
 
 
-def text(longest: int, empty: bool = True) -> Callable[[object], str]:
+@dataclass(frozen=True)
+class Line:
     """Reads up to `longest` characters on one line."""
 
-    def read(value: object) -> str:
+    longest: int
+    empty: bool = True
+
+    def __call__(self, value: object) -> str:
         if not isinstance(value, str):
             raise ValueError("must be a string")
-        if len(value) > longest:
-            raise ValueError(f"is {len(value)} characters long; at most {longest} are kept")
+        if len(value) > self.longest:
+            raise ValueError(f"is {len(value)} characters long; at most {self.longest} are kept")
         if odd := _UNPRINTABLE.search(value):
             raise ValueError(f"holds the control character {odd[0]!r}; leave it out")
-        if not value and not empty:
+        if not value and not self.empty:
             raise ValueError("is empty; leave it out or give it a value")
         return value
 
-    return read
 
-
-def whole(least: int, most: int) -> Callable[[object], int]:
+@dataclass(frozen=True)
+class Whole:
     """Reads a whole number from `least` to `most`, or its decimal digits."""
 
-    def read(value: object) -> int:
+    least: int
+    most: int
+
+    def __call__(self, value: object) -> int:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
             value = int(value)
-        if type(value) is int and least <= value <= most:
+        if type(value) is int and self.least <= value <= self.most:
             return value
-        raise ValueError(f"must be a whole number from {least} to {most}")
-
-    return read
+        raise ValueError(f"must be a whole number from {self.least} to {self.most}")
 
 
 def truth(value: object) -> bool:
@@ -114,7 +120,7 @@ def _tellable(ms: int) -> int:
 
 
 def method(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 40 or not _TOKEN.fullmatch(value):
+    if not isinstance(value, str) or len(value) > LONGEST_METHOD or not _TOKEN.fullmatch(value):
         raise ValueError("must be an HTTP method, like GET or POST")
     name = value.upper()
     if name in ("CONNECT", "TRACE"):
@@ -186,7 +192,7 @@ def tags(value: object) -> tuple[str, ...]:
     given = value if isinstance(value, list | tuple) else [value] if value != "" else []
     found: dict[str, None] = {}
     for tag in given:
-        found[_tag(tag)] = None
+        found[TAG(tag)] = None
         if len(found) > MOST_TAGS:
             raise ValueError(f"are too many; a job has at most {MOST_TAGS}")
     return tuple(found)
@@ -230,7 +236,7 @@ def uid(value: object) -> str:
     return parse_uid(value)
 
 
-_tag = text(200, empty=False)
+TAG = Line(200, empty=False)
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "url": parse_url,
@@ -238,15 +244,15 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "headers": headers,
     "body": body,
     "body_base64": body_base64,
-    "queue": text(200, empty=False),
-    "priority": whole(0, 9),
-    "title": text(500),
+    "queue": Line(200, empty=False),
+    "priority": Whole(0, 9),
+    "title": Line(500),
     "tags": tags,
-    "key": text(200),
+    "key": Line(200),
     "delay": delay,
     "due_at": moment,
     "expires_at": moment,
-    "max_attempts": whole(1, 1000),
+    "max_attempts": Whole(1, 1000),
     "timeout": timeout,
     "success": success,
     "once": truth,

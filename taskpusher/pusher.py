@@ -3,30 +3,21 @@
 import asyncio
 import logging
 import platform
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from random import Random
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from .attempt import cut_record, settle
+from .attempt import settle
+from .bulk import Bulk, Bulks
 from .clock import Clock, SystemClock
-from .errors import ClaimLost, StaleEdit, StoreError, StoreFull, UnknownJob
+from .errors import ClaimLost, StoreError, StoreFull, UnknownJob
 from .events import Events
 from .history import History
-from .job import (
-    Action,
-    Job,
-    State,
-    canceled,
-    destination,
-    due_now,
-    edited,
-    paused,
-    resumed,
-    retried,
-)
+from .job import Action, Job, State, destination, edited
+from .moves import Move, Moves
 from .pulse import Pulse
 from .push import Defaults, changes, copied, new_job
 from .queues import caps
@@ -39,7 +30,6 @@ from .stores.base import (
     Query,
     QueueFigures,
     QueueRule,
-    Remove,
     Store,
     StoreFigures,
     Written,
@@ -125,7 +115,10 @@ class TaskPusher:
         self._workers = Workers(
             self._concurrency, self.store, self.runners, self.clock, self.events, self._random, self._break
         )
-        self.store.watch(self._workers.feed.wake, self._break)
+        wake = self._workers.feed.wake
+        self._moves = Moves(self.store, self.clock, self.events, wake, self._workers.cut)
+        self._bulks = Bulks(self.store, self.clock, self._moves, self.runners.keys())
+        self.store.watch(wake, self._break)
         await self.store.open(self.node, self._caps)
         try:
             await self._begin()
@@ -135,7 +128,7 @@ class TaskPusher:
 
     async def _begin(self) -> None:
         """What `start` does with the store open."""
-        self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
+        self._pulse = Pulse(self.clock, lambda: bool(self._workers.running) or self._bulks.busy)
         self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
         self._listening = [self.events.listen(self.history.moved), self.events.listen(self._upkeep.moved)]
         # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
@@ -168,6 +161,7 @@ class TaskPusher:
         """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for
         what runs, then give the rest back. Jobs pushed meanwhile are kept for the next start."""
         self.ready = False
+        self._bulks.close()
         feed = self._workers.feed
         if drain:
             now = self.clock.now()
@@ -180,7 +174,9 @@ class TaskPusher:
             LAST_WRITES, self._workers.release_all("the tasker stopped while the job was running")
         )
         await self._at_most(LAST_WRITES, self._workers.ended())
+        await self._at_most(LAST_WRITES, self._bulks.ended())
         self._workers.abandon()
+        self._bulks.abandon()
         self._recovery.cancel()
         await self._upkeep.stop()
         self._pulse.stop()
@@ -317,67 +313,48 @@ class TaskPusher:
 
     async def cancel(self, uid: str) -> Job:
         """Cancel it; a running call is cut after that has been written."""
-        held: list[Job] = []
-
-        def make(job: Job) -> Edit:
-            now = self.clock.now()
-            after = canceled(job, now)
-            ends = job.state is State.RUNNING and after.state is State.CANCELED
-            held[:] = [job] if ends else []
-            return Edit(after, attempt=cut_record(job, now) if ends else None)
-
-        after = await self._edit(uid, make)
-        for job in held:
-            self._workers.cut(job.claim)
-        return after
+        return await self._moves.of(uid, Action.CANCEL)
 
     async def pause(self, uid: str) -> Job:
-        return await self._edit(uid, lambda job: Edit(paused(job)))
+        return await self._moves.of(uid, Action.PAUSE)
 
     async def resume(self, uid: str) -> Job:
-        return await self._edit(uid, lambda job: Edit(resumed(job)))
+        return await self._moves.of(uid, Action.RESUME)
 
     async def retry(self, uid: str) -> Job:
         """Send a failed or canceled job back to waiting, failures forgiven."""
-        return await self._edit(uid, lambda job: Edit(retried(job, self.clock.now())))
+        return await self._moves.of(uid, Action.RETRY)
 
     async def run(self, uid: str) -> Job:
         """Have a waiting job run now."""
-        return await self._edit(uid, lambda job: Edit(due_now(job, self.clock.now())))
+        return await self._moves.of(uid, Action.RUN)
 
     async def edit(self, uid: str, fields: Mapping[str, object]) -> Job:
         """Change fields of a waiting or paused job. Raises InvalidField too."""
 
-        def make(job: Job) -> Edit:
+        def make(job: Job) -> Move:
             destination(job, Action.EDIT)
             changed, body = changes(job, fields, self.defaults, self.clock.now())
-            return Edit(edited(job, **changed), body=body)
+            return Move(Edit(edited(job, **changed), body=body))
 
-        return await self._edit(uid, make)
+        return await self._moves.write(uid, make)
 
     async def remove(self, uid: str) -> None:
         """Forget a job that is not running. Raises UnknownJob, MoveRefused."""
-        while True:
-            job = await self.get(uid)
-            destination(job, Action.REMOVE)
-            try:
-                await self.store.write(Remove(uid, job.revision))
-            except StaleEdit:
-                continue
-            return
+        await self._moves.of(uid, Action.REMOVE)
 
-    async def _edit(self, uid: str, make: Callable[[Job], Edit]) -> Job:
-        """Write what `make` makes of the job, again when it changed meanwhile."""
-        while True:
-            edit = make(await self.get(uid))
-            writing = self.store.write(edit)
-            self._workers.feed.wake()
-            try:
-                await writing
-            except StaleEdit:
-                continue
-            self.events.moved([edit.job])
-            return edit.job
+    def bulk(self, action: Action | str, query: Query, *, dry_run: bool = False) -> Bulk:
+        """Move all jobs of a state that match: cancel, pause, resume, retry, run or delete them.
+
+        It goes on by itself; await it for its end. A dry run counts them. Raises InvalidField, Stopping, and
+        MoveRefused where no job of that state can be moved so.
+        """
+        self._pulse.touch()
+        return self._bulks.begin(action, query, dry_run)
+
+    def find_bulk(self, uid: str) -> Bulk:
+        """One that runs or has ended lately. Raises UnknownBulk."""
+        return self._bulks.get(uid)
 
     # ---- queues -----------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("job", "retry"),
     ("stores.*", "runners.*"),
     ("attempt", "queues", "fields", "push"),
-    ("feed", "worker", "upkeep", "events", "history", "pulse"),
+    ("feed", "worker", "upkeep", "events", "history", "pulse", "moves", "bulk"),
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),
     ("values", "config", "logs", "systemd"),  # of the command and the web; the pusher knows no settings

@@ -12,7 +12,9 @@ from ..pusher import TaskPusher
 from .answers import SECURITY
 from .api import Api
 from .auth import Guard, User
+from .bulk import BulkApi
 from .intake import Intake
+from .openapi import Describer
 from .problems import nowhere, refuse, wrong_method
 
 __all__ = ["App", "User", "create_app"]
@@ -44,7 +46,8 @@ class App:
         self._guard = guard
         self._root_path = "/" + root_path.strip("/") if root_path.strip("/") else ""
         self._intake = Intake(pusher, max_body)
-        self._router = Router(Api(pusher, max_body).routes(), redirect_slashes=False, default=_nowhere)
+        routes = [*Api(pusher, max_body).routes(), *BulkApi(pusher, max_body).routes(), *Describer().routes()]
+        self._router = Router(routes, redirect_slashes=False, default=_nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -3,38 +3,40 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ..errors import CursorGone, InvalidField, UnknownJob
-from ..fields import text, truth, whole
+from ..fields import Line, Whole, truth
 from ..job import Job, State
-from ..masking import masked_url
 from ..pusher import TaskPusher
 from ..stores.base import Page, Query, position
 from ..uid import parse_uid
 from . import views
 from .answers import BODY_POLICY, Json, Nothing, Text
-from .auth import User
-from .bodies import content_type, read_body, read_fields
-from .problems import Problem, wrong_method
+from .problems import Problem
+from .requests import (
+    FEW,
+    FILTERS,
+    checked,
+    fields_of,
+    masked,
+    no_fields,
+    query_of,
+    refuse_guessing,
+    route,
+    state_of,
+    uid_of,
+)
 
-T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-STATES = {state.value: state for state in State} | {"errors": State.ERROR, "runing": State.RUNNING}
-FILTERS = ("queue", "kind", "host", "tag", "url")
 MOST_LISTED = 100
 LONGEST_CURSOR = 512  # characters
 MOST_CONCURRENCY = 100_000
-FEW = 16 * 1024  # bytes of fields that are no job's
 
-_limit, _concurrency, _name = whole(1, MOST_LISTED), whole(0, MOST_CONCURRENCY), text(200, empty=False)
-_COMPLETE_HOST = re.compile(r"https?://[^/?#@]*/.*", re.DOTALL)
+_limit, _concurrency, _name = Whole(1, MOST_LISTED), Whole(0, MOST_CONCURRENCY), Line(200, empty=False)
 
 
 class Api:
@@ -48,78 +50,65 @@ class Api:
         pusher = self._pusher
         moves = (pusher.cancel, pusher.pause, pusher.resume, pusher.retry, pusher.run)
         return [
-            _route("/job/{uid}", GET=self.job, PATCH=self.edit, DELETE=self.remove),
-            _route("/job/{uid}/result", GET=self.result),
-            _route("/job/{uid}/duplicate", POST=self.duplicate),
-            *(_route(f"/job/{{uid}}/{move.__name__}", POST=partial(self.move, move)) for move in moves),
-            _route("/jobs", GET=self.jobs),
-            _route("/jobs/{state}", GET=self.jobs),
-            _route("/queues", GET=self.queues),
-            _route("/queues/{name:path}", PUT=self.set_queue),
-            _route("/stats", GET=self.stats),
-            _route("/healthz", any_query=True, GET=self.healthz),
-            _route("/readyz", any_query=True, GET=self.readyz),
+            route("/job/{uid}", GET=self.job, PATCH=self.edit, DELETE=self.remove),
+            route("/job/{uid}/result", GET=self.result),
+            route("/job/{uid}/duplicate", POST=self.duplicate),
+            *(route(f"/job/{{uid}}/{move.__name__}", POST=partial(self.move, move)) for move in moves),
+            route("/jobs", GET=self.jobs),
+            route("/jobs/{state}", GET=self.jobs),
+            route("/queues", GET=self.queues),
+            route("/queues/{name:path}", PUT=self.set_queue),
+            route("/stats", GET=self.stats),
+            route("/healthz", any_query=True, GET=self.healthz),
+            route("/readyz", any_query=True, GET=self.readyz),
         ]
 
     # ---- one job ----------------------------------------------------------------------------------
 
     async def job(self, request: Request) -> Response:
-        details = await self._pusher.details(_uid(request))
-        return Json(views.whole(details, _masked(request)))
+        details = await self._pusher.details(uid_of(request))
+        return Json(views.whole(details, masked(request)))
 
     async def result(self, request: Request) -> Response:
-        if _masked(request):
+        if masked(request):
             raise Problem(403, "Not allowed", "users who only look are not shown what targets answered")
-        details = await self._pusher.details(_uid(request))
+        details = await self._pusher.details(uid_of(request))
         if details.result is None:
             detail = f"the job is {details.job.state} and no answer to it is kept; look at GET /job/UID"
             raise Problem(404, "No result", detail, field="uid")
         return Text(details.result.body, headers={"Content-Security-Policy": BODY_POLICY})
 
     async def move(self, move: Callable[[str], Awaitable[Job]], request: Request) -> Response:
-        await self._no_fields(request)
-        job = await move(_uid(request))
+        await no_fields(request, self._max_body)
+        job = await move(uid_of(request))
         return await self._shown(job.uid, request, 200 if job.wish is None else 202)
 
     async def duplicate(self, request: Request) -> Response:
-        await self._no_fields(request)
-        job = await self._pusher.duplicate(_uid(request))
+        await no_fields(request, self._max_body)
+        job = await self._pusher.duplicate(uid_of(request))
         return await self._shown(job.uid, request, 200, f"{request.scope['prefix']}/job/{job.uid}")
 
     async def edit(self, request: Request) -> Response:
-        job = await self._pusher.edit(_uid(request), await self._fields(request, self._max_body))
+        job = await self._pusher.edit(uid_of(request), await fields_of(request, self._max_body))
         return await self._shown(job.uid, request, 200)
 
     async def remove(self, request: Request) -> Response:
-        await self._pusher.remove(_uid(request))
+        await self._pusher.remove(uid_of(request))
         return Nothing()
 
     async def _shown(self, uid: str, request: Request, status: int, location: str = "") -> Response:
         details = await self._pusher.details(uid)
         headers = {"Location": location} if location else None
-        return Json(views.whole(details, _masked(request)), status, headers)
-
-    async def _fields(self, request: Request, most: int = FEW) -> Mapping[str, object]:
-        """Those in the body, of at most so many bytes."""
-        headers = dict(request.scope["headers"])
-        body = await read_body(headers, request.receive, min(most, self._max_body))
-        if not body.strip():  # many clients name a content type for nothing
-            return {}
-        header = headers.get(b"content-type", b"")
-        return read_fields(content_type(header), header, body)
-
-    async def _no_fields(self, request: Request) -> None:
-        for name in await self._fields(request):
-            raise InvalidField(name[:100], "is not taken here; this needs no fields, send an empty body")
+        return Json(views.whole(details, masked(request)), status, headers)
 
     # ---- lists ------------------------------------------------------------------------------------
 
     async def jobs(self, request: Request) -> Response:
-        asked = _query(request, {*FILTERS, "limit", "cursor", "last_uid"})
-        query = Query(_state(request), **{name: asked[name] for name in FILTERS if asked.get(name)})
-        if _masked(request) and query.url:
-            _refuse_guessing(query.url)
-        limit = _checked("limit", _limit, asked.get("limit", str(MOST_LISTED)))
+        asked = query_of(request, {*FILTERS, "limit", "cursor", "last_uid"})
+        query = Query(state_of(request), **{name: asked[name] for name in FILTERS if asked.get(name)})
+        if masked(request) and query.url:
+            refuse_guessing(query.url)
+        limit = checked("limit", _limit, asked.get("limit", str(MOST_LISTED)))
         page = await self._pusher.page(query, await self._cursor(query.state, asked), limit)
         return Json(_list(request, asked, page))
 
@@ -133,7 +122,7 @@ class Api:
             return bytes.fromhex(cursor)
         if last is None:
             return None
-        uid = _checked("last_uid", parse_uid, last)
+        uid = checked("last_uid", parse_uid, last)
         try:
             return position(state, await self._pusher.get(uid))
         except UnknownJob:
@@ -145,17 +134,17 @@ class Api:
         return Json({"queues": [views.queue(figures) for figures in await self._pusher.queues()]})
 
     async def set_queue(self, request: Request) -> Response:
-        name = _checked("queue", _name, request.path_params["name"])
-        fields = await self._fields(request)
+        name = checked("queue", _name, request.path_params["name"])
+        fields = await fields_of(request, min(FEW, self._max_body))
         for field in fields:
             if field not in ("paused", "concurrency"):
                 raise InvalidField(field[:100], "is nothing a queue has; send paused, concurrency or both")
         paused = concurrency = None
         if fields.get("paused") is not None:
-            paused = _checked("paused", truth, fields["paused"])
+            paused = checked("paused", truth, fields["paused"])
         if "concurrency" in fields:
             given = fields["concurrency"]
-            concurrency = 0 if given is None else _checked("concurrency", _concurrency, given)
+            concurrency = 0 if given is None else checked("concurrency", _concurrency, given)
         return Json(views.queue(await self._pusher.set_queue(name, paused=paused, concurrency=concurrency)))
 
     async def stats(self, request: Request) -> Response:
@@ -170,74 +159,6 @@ class Api:
         return Text("ok\n") if self._pusher.ready else Text("starting or stopping\n", 503)
 
 
-# ---- what all of them need ----------------------------------------------------------------------------
-
-
-def _route(path: str, *, any_query: bool = False, **endpoints: Endpoint) -> Route:
-    """One path with an endpoint for each method, so that a 405 names all of them. HEAD is GET's."""
-    allowed = sorted({*endpoints, *(["HEAD"] if "GET" in endpoints else [])})
-
-    async def dispatch(request: Request) -> Response:
-        endpoint = endpoints.get("GET" if request.method == "HEAD" else request.method)
-        if endpoint is None:
-            raise wrong_method(", ".join(allowed))
-        if request.scope["query_string"] and not any_query and not path.startswith("/jobs"):
-            _query(request, set())
-        return await endpoint(request)
-
-    # methods=() would mean GET alone
-    route = Route(path, dispatch, name=path)
-    route.methods = set()
-    return route
-
-
-def _masked(request: Request) -> bool:
-    user: User = request.scope["user"]
-    return user.role != "all"
-
-
-def _uid(request: Request) -> str:
-    return _checked("uid", parse_uid, request.path_params["uid"])
-
-
-def _checked(field: str, reader: Callable[[Any], T], value: object) -> T:
-    try:
-        return reader(value)
-    except ValueError as error:
-        raise InvalidField(field, str(error)) from None
-
-
-def _refuse_guessing(url: str) -> None:
-    """A prefix that ends inside of a secret would tell it letter by letter to who is not shown it."""
-    if not _COMPLETE_HOST.fullmatch(url):
-        raise InvalidField("url", "must hold the whole host and a / after it, without a user")
-    if masked_url(url) != url:
-        raise InvalidField("url", "holds a value that is masked for users who only look; end before it")
-
-
-def _state(request: Request) -> State | None:
-    word = request.path_params.get("state")
-    if word is None:
-        return None
-    if word not in STATES:
-        states = "waiting, running, paused, completed, errors and canceled"
-        raise Problem(404, "No such state", f"there is no such list; there are {states}", field="state")
-    return STATES[word]
-
-
-def _query(request: Request, known: set[str]) -> dict[str, str]:
-    """The query, each of its fields once. Raises InvalidField for another field than those known."""
-    asked: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name not in known:
-            instead = f"those are {', '.join(sorted(known))}" if known else "there are none here"
-            raise InvalidField(name[:100], f"is not a field of this query; {instead}")
-        if name in asked:
-            raise InvalidField(name, "is given twice; send it once")
-        asked[name] = value
-    return asked
-
-
 def _list(request: Request, asked: Mapping[str, str], page: Page) -> dict[str, object]:
     link = last = None
     if page.cursor is not None:
@@ -246,9 +167,9 @@ def _list(request: Request, asked: Mapping[str, str], page: Page) -> dict[str, o
         state = request.path_params.get("state")
         link = f"{request.scope['prefix']}/jobs{f'/{state}' if state else ''}?{query}"
         last = page.jobs[-1].uid if page.jobs else None
-    masked = _masked(request)
+    hidden = masked(request)
     return {
-        "jobs": [views.brief(job, masked) for job in page.jobs],
+        "jobs": [views.brief(job, hidden) for job in page.jobs],
         "last_uid": last,
         "next": link,
         "total": page.total,

@@ -11,9 +11,11 @@ from ..errors import (
     KeyTaken,
     MoveRefused,
     StaleEdit,
+    Stopping,
     StoreFull,
     TaskPusherError,
     UidTaken,
+    UnknownBulk,
     UnknownJob,
 )
 from .answers import SECURITY
@@ -28,6 +30,8 @@ STATUSES: dict[type[Exception], tuple[int, str]] = {
     KeyTaken: (409, "The key is taken"),
     StaleEdit: (409, "The job changed meanwhile"),
     CursorGone: (410, "No page after that job"),
+    UnknownBulk: (404, "No such bulk"),
+    Stopping: (503, "The tasker stops"),
     StoreFull: (507, "No room on the disk"),
 }
 
@@ -93,13 +97,15 @@ def _of(error: Exception, status: int, title: str) -> Problem:
     detail = str(error)
     if isinstance(error, StoreFull) and not detail:
         detail = "nothing was stored; make room on the disk, or push again later"
-    fields = {UidTaken: "uid", KeyTaken: "key", UnknownJob: "uid", CursorGone: "last_uid"}
+    fields = {UidTaken: "uid", KeyTaken: "key", UnknownJob: "uid", CursorGone: "last_uid", UnknownBulk: "id"}
     field = fields.get(type(error)) if isinstance(error, TaskPusherError) else None
     return Problem(status, title, detail, field=field)
 
 
 def nowhere() -> Problem:
-    paths = "/add, /job/UID, /jobs, /jobs/STATE, /queues, /stats, /healthz and /readyz"
+    paths = (
+        "/add, /job/UID, /jobs, /jobs/STATE, /bulk/ID, /queues, /stats, /healthz, /readyz and /openapi.json"
+    )
     return Problem(404, "Nothing is here", f"there is nothing at this path; there is {paths}")
 
 

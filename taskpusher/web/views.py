@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ..bulk import Bulk
 from ..job import AttemptRecord, Job, JobError, Progress, Result, State
 from ..masking import MASK, masked_url
 from ..pusher import Stats
@@ -69,6 +70,25 @@ def queue(figures: QueueFigures) -> dict[str, Any]:
         "running": figures.running,
         "paused_jobs": figures.paused,
         "oldest": None if figures.oldest_due is None else time(figures.oldest_due),
+    }
+
+
+def bulk(found: Bulk, filters: dict[str, str]) -> dict[str, Any]:
+    """How far a bulk is."""
+    return {
+        "id": found.uid,
+        "action": found.action,
+        "state": found.query.state,
+        "filters": filters,
+        "dry_run": found.dry_run,
+        "count": found.count,
+        "total": found.total,
+        "skipped": found.skipped,
+        "failed": found.failed,
+        "done": found.done,
+        "started_at": time(found.started_ms),
+        "finished_at": time(found.finished_ms),
+        "error": found.cut_short or found.error or None,
     }
 
 

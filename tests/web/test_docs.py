@@ -9,9 +9,11 @@ import httpx
 from starlette.routing import Route
 
 from taskpusher.fields import READERS
+from taskpusher.job import State
+from taskpusher.stores.base import Query
 from taskpusher.web import create_app
-from taskpusher.web.api import FILTERS, STATES
 from taskpusher.web.problems import STATUSES
+from taskpusher.web.requests import FILTERS, STATES
 
 DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
 
@@ -35,16 +37,19 @@ async def test_every_path_is_described(site: Any) -> None:
         assert isinstance(route, Route)
         path = route.path.replace("{name:path}", "{name}")
         move = path.rpartition("/")[2]
-        assert named(path) or (path.startswith("/job/") and named(move)), path
+        assert named(path) or (path.startswith(("/job/", "/jobs/{state}/")) and named(move)), path
 
 
-async def test_every_field_that_comes_out_is_described(client: httpx.AsyncClient) -> None:
+async def test_every_field_that_comes_out_is_described(site: Any, client: httpx.AsyncClient) -> None:
     uid = (await client.post("/add", data={"url": "http://a.example/", "delay": "1h"})).json()["uid"]
     for path in (f"/job/{uid}", "/jobs", "/stats", "/queues"):
         found = (await client.get(path)).json()
         inside = found["store"] if path == "/stats" else found["queues"][0] if path == "/queues" else {}
         for word in (*found, *inside):
             assert named(word), (path, word)
+    bulk = await site.pusher.bulk("retry", Query(State.ERROR))
+    for word in (await client.get(f"/bulk/{bulk.uid}")).json():
+        assert named(word), word
     for word in ("percent", "step", "steps", "class", "truncated", "encoding", "wish", "duplicate", "index"):
         assert named(word), word
 
