@@ -23,7 +23,7 @@ class Feed:
     """Jobs for whoever calls `next`.
 
     `give_back` takes a job that was claimed when nobody waited any more; `settled` hears what became of jobs,
-    those that the store settled as expired among them.
+    those that the store settled as expired among them; `began` which jobs are held from now on.
     """
 
     def __init__(
@@ -32,8 +32,10 @@ class Feed:
         clock: Clock,
         give_back: Callable[[Held], None],
         settled: Callable[[Sequence[Job]], None],
+        began: Callable[[Sequence[Held]], None],
     ) -> None:
-        self._store, self._clock, self._give_back, self._tell_settled = store, clock, give_back, settled
+        self._store, self._clock, self._give_back = store, clock, give_back
+        self._tell_settled, self._tell_began = settled, began
         self._waiters: deque[Next] = deque()
         self._settling: list[Settling] = []  # not asked of the store yet
         self._gathering = False  # what comes in this turn of the loop is asked in one
@@ -131,6 +133,7 @@ class Feed:
             return
         claimed = claim.result()
         self._settled(settling, claimed)
+        self._tell_began(claimed.jobs)
         for held in claimed.jobs:
             self._hand_out(held)
         if len(claimed.jobs) < limit and not self.closed.is_set():

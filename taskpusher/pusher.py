@@ -8,11 +8,9 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
-from .attempt import cut_record, settle
+from .attempt import cut_record
 from .clock import Clock, SystemClock
-from .errors import ClaimLost, StaleEdit, StoreError, StoreFull, UnknownJob
+from .errors import StaleEdit, StoreFull, UnknownJob
 from .events import Events
 from .history import History
 from .job import (
@@ -30,7 +28,9 @@ from .job import (
 from .pulse import Pulse
 from .push import Defaults, changes, copied, new_job
 from .queues import caps
-from .runners.base import Released, Runner
+from .recovery import recover
+from .runners.base import Runner
+from .stats import Measures, Stats
 from .stores.base import (
     Add,
     Details,
@@ -41,9 +41,9 @@ from .stores.base import (
     QueueRule,
     Remove,
     Store,
-    StoreFigures,
     Written,
 )
+from .tally import Tally
 from .upkeep import Upkeep
 from .worker import Workers
 
@@ -54,19 +54,6 @@ FIRST_WRITES = 1.0  # seconds that a start waits for what an earlier run left ru
 LAST_WRITES = 0.3  # seconds that a stop waits for its last writes; closing the store still writes them
 LAST_ANSWERS = 2.0  # seconds that a runner may take to close its connections
 DRAIN_LOOK = 0.05  # seconds between two looks at what a drain has left
-
-
-class Stats(msgspec.Struct, frozen=True):
-    """How it goes. `rates` are jobs a second by span; `oldest_due` in ms."""
-
-    counts: dict[tuple[State, str], int]
-    rates: dict[str, dict[str, float]]
-    oldest_due: int | None
-    uptime: float  # seconds
-    workers: int
-    busy: int
-    lag: float  # seconds the event loop last came late
-    store: StoreFigures
 
 
 class TaskPusher:
@@ -103,6 +90,7 @@ class TaskPusher:
         )
         self.node = node or platform.node() or "tasker"
         self.events = Events()
+        self.tally = Tally()
         self.ready = False
         self._caps = caps(per_host)
         self._concurrency = concurrency
@@ -123,7 +111,14 @@ class TaskPusher:
         self.history = History(self.clock)
         self._started = self.clock.monotonic()
         self._workers = Workers(
-            self._concurrency, self.store, self.runners, self.clock, self.events, self._random, self._break
+            self._concurrency,
+            self.store,
+            self.runners,
+            self.clock,
+            self.events,
+            self.tally,
+            self._random,
+            self._break,
         )
         self.store.watch(self._workers.feed.wake, self._break)
         await self.store.open(self.node, self._caps)
@@ -137,9 +132,12 @@ class TaskPusher:
         """What `start` does with the store open."""
         self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
         self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
-        self._listening = [self.events.listen(self.history.moved), self.events.listen(self._upkeep.moved)]
+        heard_by = (self.history.moved, self._upkeep.moved, self.tally.moved)
+        self._listening = [self.events.listen(listener) for listener in heard_by]
         # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
-        self._recovery = asyncio.create_task(self._recover(), name="recovery")
+        self._recovery = asyncio.create_task(
+            recover(self.store, self.clock, self.events, self._random), name="recovery"
+        )
         await asyncio.wait([self._recovery], timeout=FIRST_WRITES)
         if self._recovery.done():
             self._recovery.result()
@@ -148,21 +146,6 @@ class TaskPusher:
         self._workers.start()
         self._upkeep.start().add_done_callback(self._ended)
         self.ready = True
-
-    async def _recover(self) -> None:
-        """Jobs that a dead run of this node held go back to their place, no failure charged."""
-        outcome = Released("the tasker ended while the job was running", crashed=True)
-        now = self.clock.now()
-        orphans, _ = await self.store.orphans(now)
-        changes = [settle(job, outcome, now, 0.0, self._random) for job in orphans]
-        writes = [self.store.write(change) for change in changes]  # each for itself, one commit
-        for change, writing in zip(changes, writes, strict=True):
-            try:
-                await writing
-            except (ClaimLost, StoreError) as error:
-                logger.info("could not take a job back: %s", error, extra={"uid": change.job.uid})
-            else:
-                self.events.settled([change.job], "job taken back")
 
     async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
         """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for
@@ -301,6 +284,18 @@ class TaskPusher:
             rates=self.history.rates(),
             oldest_due=waiting.jobs[0].due_ms if waiting.jobs else None,
             uptime=self.clock.monotonic() - self._started,
+            workers=self._concurrency,
+            busy=len(self._workers.running),
+            lag=self._pulse.lag,
+            store=await self.store.figures(),
+        )
+
+    async def measures(self, most_queues: int) -> Measures:
+        """What a monitor asks every few seconds; how many jobs there are, in so many queues at most."""
+        return Measures(
+            now=self.clock.now(),
+            totals=await self.store.totals(most_queues),
+            tally=self.tally,
             workers=self._concurrency,
             busy=len(self._workers.running),
             lag=self._pulse.lag,

@@ -34,7 +34,7 @@ from .job import (
     retried,
 )
 from .runners.base import Failure, Outcome, Released, Success
-from .stores.base import Add, Edit, Page, Query, QueueRule, Remove, Settle, Store, position
+from .stores.base import Add, Edit, Page, Query, QueueRule, Remove, Settle, Store, Totals, position
 from .uid import new_uid
 
 NOW = 1_800_000_000_000  # ms: a moment in 2027
@@ -311,6 +311,40 @@ class StoreContract:
             await self.pushed(store, *(a_job(queue=name) for name in names))
             assert {job.queue for job in await self.claimed(store, 9)} == set(names)
             assert set(await store.counts()) == {(State.RUNNING, name) for name in names}
+
+    # ---- totals -----------------------------------------------------------------------------------
+
+    async def test_totals_count_every_state_and_the_queues_that_are_asked_for(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            assert await store.totals(9) == Totals({}, {}, None)
+            due = [NOW + 7, NOW + 3, NOW + 5, NOW + 9]
+            jobs = [a_job(queue=name, due_ms=at) for name, at in zip("aabb", due, strict=True)]
+            a, _, _, b = await self.pushed(store, *jobs)
+            await store.write(Edit(canceled(b, NOW)))
+            await self.pushed(store, a_job(queue="c"))
+            await self.claimed(store)
+            totals = await store.totals(9)
+            states = {State.WAITING: 3, State.RUNNING: 1, State.CANCELED: 1}
+            assert {state: n for state, n in totals.states.items() if n} == states
+            assert totals.queues == {
+                "a": {State.WAITING: 2},
+                "b": {State.WAITING: 1, State.CANCELED: 1},
+                "c": {State.RUNNING: 1},
+            }
+            assert totals.oldest_due == NOW + 3
+            await store.write(Edit(canceled(a, NOW)))
+            assert (await store.totals(0)).queues == {}
+            few = await store.totals(2)
+            assert len(few.queues) == 2 and sum(few.states.values()) == 5
+
+    async def test_totals_are_the_same_after_a_restart(self, tmp_path: Path) -> None:
+        found = []
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, *(a_job(queue=name) for name in "dcba"))
+            found.append(await store.totals(2))
+        async with self.opened(tmp_path) as store:
+            found.append(await store.totals(2))
+        assert found[0] == found[1] and sum(found[1].states.values()) == 4
 
     # ---- what may not run -------------------------------------------------------------------------
 

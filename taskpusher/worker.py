@@ -13,6 +13,7 @@ from .feed import Feed
 from .job import ErrorClass, Held
 from .runners.base import Failure, Outcome, Released, Runner
 from .stores.base import Settle, Store
+from .tally import Tally
 
 logger = logging.getLogger("taskpusher")
 
@@ -30,14 +31,15 @@ class Workers:
         runners: Mapping[str, Runner],
         clock: Clock,
         events: Events,
+        tally: Tally,
         random: Random,
         broken: Callable[[BaseException], None],
     ) -> None:
         self._count = count
         self._broken = broken
         self._store, self._runners, self._clock, self._events = store, runners, clock, events
-        self._random = random
-        self.feed = Feed(store, clock, self._give_back, events.settled)
+        self._tally, self._random = tally, random
+        self.feed = Feed(store, clock, self._give_back, events.settled, tally.began)
         self.running: dict[int, tuple[asyncio.Task[None], Held]] = {}  # by claim: what was cut may run anew
         self._cut: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,9 +67,11 @@ class Workers:
         begun = self._clock.monotonic()
         outcome = await self._attempt(held)
         if outcome is None:  # cut: whoever did that has written why
+            self._tally.cut()
             return await self.feed.next()
         duration = self._clock.monotonic() - begun
         change = settle(held.job, outcome, self._clock.now(), duration, self._random)
+        self._tally.ended(outcome, change)
         try:
             return await self.feed.next(change)
         except StoreError as error:

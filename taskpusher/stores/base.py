@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ..errors import CursorGone
+from ..histogram import Histogram
 from ..job import FINISHED, AttemptRecord, Held, Job, Result, State
 
 ATTEMPTS_KEPT = 100  # the newest, of each job
@@ -134,6 +135,22 @@ class QueueFigures(msgspec.Struct, frozen=True):
     oldest_due: int | None  # the earliest due_ms among the waiting
 
 
+class Totals(msgspec.Struct, frozen=True):
+    """How many jobs there are: by state, and of some queues by state."""
+
+    states: dict[State, int]
+    queues: dict[str, dict[State, int]]
+    oldest_due: int | None  # the earliest due_ms among the waiting
+
+
+class Commits:
+    """How commits went since the store was opened: seconds that each took, changes that it held."""
+
+    def __init__(self) -> None:
+        self.seconds = Histogram((0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5))
+        self.changes = Histogram((1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000))
+
+
 class StoreFigures(msgspec.Struct, frozen=True):
     """Bytes. `free` is room inside `size` that will be used again before the file grows."""
 
@@ -143,6 +160,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
     free: int
     disk_free: int
     full: bool
+    commits: Commits | None = None  # of a store that has any
 
 
 # The limit keys a job counts against while it runs, each with the most that may run at once.
@@ -237,6 +255,10 @@ class Store(Protocol):
 
     def counts(self) -> Awaitable[dict[tuple[State, str], int]]:
         """How many jobs there are, by state and queue."""
+
+    def totals(self, most: int) -> Awaitable[Totals]:
+        """How many jobs there are by state, and by state in `most` queues, which stay the same while they
+        have jobs. Asked every few seconds: it may not cost more when there are more queues."""
 
     def queues(self) -> Awaitable[list[QueueFigures]]:
         """Every queue that has live jobs or a rule."""

@@ -28,6 +28,7 @@ from .base import (
     Remove,
     Settle,
     StoreFigures,
+    Totals,
     Written,
     newest_first,
     ownerless,
@@ -296,6 +297,16 @@ class MemoryStore:
 
     async def counts(self) -> dict[tuple[State, str], int]:
         return {slot: n for slot, n in self._counts.items() if n}
+
+    async def totals(self, most: int) -> Totals:
+        states: Counter[State] = Counter()
+        queues: dict[str, dict[State, int]] = {}
+        for (state, queue), n in (await self.counts()).items():
+            states[state] += n
+            if queue in queues or len(queues) < most:
+                queues.setdefault(queue, {})[state] = n
+        dues = [heads[0][0] for heads in self._ready.values()]
+        return Totals(dict(states), queues, min(dues, default=None))
 
     async def queues(self) -> list[QueueFigures]:
         live = {queue for (state, queue), n in self._counts.items() if n and state in LIVE}

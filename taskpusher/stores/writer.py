@@ -21,7 +21,7 @@ import lmdb
 
 from ..errors import StoreBroken, StoreFull, TaskPusherError
 from . import turns
-from .base import Add, Change, Claimed, Settle, Written
+from .base import Add, Change, Claimed, Commits, Settle, Written
 from .layout import Txn
 from .tables import Tables
 
@@ -61,6 +61,10 @@ class Write:
     def weight(self) -> int:
         return len(self.changes)
 
+    def made(self) -> int:
+        """Changes that it brought."""
+        return 0 if self.result is None else len(self.changes)
+
     def adds(self) -> bool:
         return any(isinstance(change, Add) for change in self.changes)
 
@@ -90,6 +94,11 @@ class Claim:
 
     def weight(self) -> int:
         return self.limit + len(self.settles)
+
+    def made(self) -> int:
+        """Changes that it brought."""
+        claimed = self.result
+        return len(self.settles) + (0 if claimed is None else len(claimed.jobs) + len(claimed.expired))
 
     def adds(self) -> bool:
         return False
@@ -133,7 +142,7 @@ class Writer:
         self._used = 0.0  # loop time of the last commit
         self._closing = False
         self.full = False
-        self.commits = 0
+        self.commits = Commits()  # its seconds are noted in the thread
         self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="taskpusher-writer", daemon=True)
         self._thread.start()
@@ -232,7 +241,8 @@ class Writer:
         self._verdicts.put(verdict)
 
     def _committed(self, batch: list[Request]) -> None:
-        self.commits += bool(batch)
+        if batch:
+            self.commits.changes.note(sum(request.made() for request in batch))
         if self.full and batch:
             logger.warning("the disk has room again")
             self.full = False
@@ -308,7 +318,9 @@ class Writer:
         """Commit or drop it; why it was not kept, if running it once more may help."""
         try:
             if verdict is Verdict.COMMIT:
+                begun = time.perf_counter()
                 txn.commit()
+                self.commits.seconds.note(time.perf_counter() - begun)
                 return None
             txn.abort()
             if verdict is not Verdict.GROW:

@@ -1,9 +1,11 @@
 """The routes below /add's: jobs, lists of jobs, queues, figures, health."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -23,6 +25,9 @@ from .auth import User
 from .bodies import content_type, read_body, read_fields
 from .problems import Problem, wrong_method
 
+if TYPE_CHECKING:
+    from .metrics import Metrics
+
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -40,9 +45,12 @@ _COMPLETE_HOST = re.compile(r"https?://[^/?#@]*/.*", re.DOTALL)
 class Api:
     """The endpoints over one pusher."""
 
-    def __init__(self, pusher: TaskPusher, max_body: int) -> None:
+    def __init__(self, pusher: TaskPusher, max_body: int, answers: Sequence[int] = ()) -> None:
+        """`answers`: how many of our answers had a status of 1xx, 2xx and so on, counted elsewhere."""
         self._pusher = pusher
         self._max_body = max_body
+        self._answers = answers
+        self._metrics: Metrics | None = None
 
     def routes(self) -> list[BaseRoute]:
         pusher = self._pusher
@@ -57,6 +65,7 @@ class Api:
             _route("/queues", GET=self.queues),
             _route("/queues/{name:path}", PUT=self.set_queue),
             _route("/stats", GET=self.stats),
+            _route("/metrics", GET=self.metrics),
             _route("/healthz", any_query=True, GET=self.healthz),
             _route("/readyz", any_query=True, GET=self.readyz),
         ]
@@ -160,6 +169,12 @@ class Api:
 
     async def stats(self, request: Request) -> Response:
         return Json(views.stats(await self._pusher.stats()))
+
+    async def metrics(self, request: Request) -> Response:
+        if self._metrics is None:  # the library takes a tenth of a second to import, and few scrape at all
+            module = await asyncio.to_thread(import_module, f"{__package__}.metrics")
+            self._metrics = module.Metrics(self._pusher, self._answers)
+        return await self._metrics.scrape(request.headers.get("accept", ""))
 
     async def healthz(self, request: Request) -> Response:
         if self._pusher.blocked():

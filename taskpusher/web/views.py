@@ -8,7 +8,7 @@ from typing import Any
 
 from ..job import AttemptRecord, Job, JobError, Progress, Result, State
 from ..masking import MASK, masked_url
-from ..pusher import Stats
+from ..stats import Stats
 from ..stores.base import Details, QueueFigures
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

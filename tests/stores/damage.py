@@ -25,10 +25,10 @@ from taskpusher.job import (
 from taskpusher.runners.base import Failure
 from taskpusher.stores.base import Add, Edit, QueueRule
 from taskpusher.stores.findings import Fault
+from taskpusher.stores.layout import TABLES, encode, uid_key
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.stores.numbers import short_hash
 from taskpusher.stores.rows import rows_of
-from taskpusher.stores.layout import TABLES, encode, uid_key
 from taskpusher.testing import NOW, OK, a_job, settled
 
 FAILED = Failure(ErrorClass.NOT_SENT, "nobody there", final=True)
