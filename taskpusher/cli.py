@@ -265,6 +265,7 @@ def _pusher(settings: Settings, targets: "Targets") -> "TaskPusher":
         max_body=settings.max_body,
         keep=settings.keep,
         keep_errors=settings.keep_errors,
+        error_callback=settings.error_callback,
     )
 
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from .attempt import cut_record
+from .callbacks import callbacks
 from .clock import Clock, SystemClock
 from .errors import StaleEdit, StoreFull, UnknownJob
 from .events import Events
@@ -60,8 +61,8 @@ class TaskPusher:
     """The object that takes, keeps and runs jobs.
 
     `runners` by kind; `concurrency` jobs at once, `per_host` of them to one host (0: no cap); `timeout`,
-    `keep` and `keep_errors` in seconds; `max_body` in bytes. Use it as a context manager, or call `start`,
-    then `stop` and `close`.
+    `keep` and `keep_errors` in seconds; `max_body` in bytes; `error_callback` is a URL that is told of jobs
+    that end in error. Use it as a context manager, or call `start`, then `stop` and `close`.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TaskPusher:
         max_body: int = 10 << 20,
         keep: float = 7 * DAY,
         keep_errors: float = 30 * DAY,
+        error_callback: str | None = None,
         node: str = "",
         clock: Clock | None = None,
         random: Random | None = None,
@@ -92,6 +94,7 @@ class TaskPusher:
         self.events = Events()
         self.tally = Tally()
         self.ready = False
+        self._callbacks = callbacks(error_callback, store, self.clock)
         self._caps = caps(per_host)
         self._concurrency = concurrency
         self._random = random or Random()  # noqa: S311 - jitter is no secret
@@ -117,6 +120,7 @@ class TaskPusher:
             self.clock,
             self.events,
             self.tally,
+            self._callbacks,
             self._random,
             self._break,
         )
@@ -131,12 +135,13 @@ class TaskPusher:
     async def _begin(self) -> None:
         """What `start` does with the store open."""
         self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
-        self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
+        wake = self._workers.feed.wake
+        self._upkeep = Upkeep(self.store, self.clock, self.events, self._callbacks, wake, self._keep)
         heard_by = (self.history.moved, self._upkeep.moved, self.tally.moved)
         self._listening = [self.events.listen(listener) for listener in heard_by]
         # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
         self._recovery = asyncio.create_task(
-            recover(self.store, self.clock, self.events, self._random), name="recovery"
+            recover(self.store, self.clock, self.events, self._callbacks, self._random), name="recovery"
         )
         await asyncio.wait([self._recovery], timeout=FIRST_WRITES)
         if self._recovery.done():

@@ -4,6 +4,7 @@ import logging
 from random import Random
 
 from .attempt import settle
+from .callbacks import Callbacks
 from .clock import Clock
 from .errors import ClaimLost, StoreError
 from .events import Events
@@ -15,11 +16,12 @@ logger = logging.getLogger("taskpusher")
 CRASHED = Released("the tasker ended while the job was running", crashed=True)
 
 
-async def recover(store: Store, clock: Clock, events: Events, random: Random) -> None:
+async def recover(store: Store, clock: Clock, events: Events, callbacks: Callbacks, random: Random) -> None:
     """Take back what an earlier run left running."""
     now = clock.now()
     orphans, _ = await store.orphans(now)
-    changes = [settle(job, CRASHED, now, 0.0, random) for job in orphans]
+    settled = [settle(job, CRASHED, now, 0.0, random) for job in orphans]
+    changes = [await callbacks.along(change) for change in settled]
     writes = [store.write(change) for change in changes]  # each for itself, one commit
     for change, writing in zip(changes, writes, strict=True):
         try:
@@ -28,3 +30,4 @@ async def recover(store: Store, clock: Clock, events: Events, random: Random) ->
             logger.info("could not take a job back: %s", error, extra={"uid": change.job.uid})
         else:
             events.settled([change.job], "job taken back")
+            events.moved([add.job for add in change.then])

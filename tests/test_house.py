@@ -20,8 +20,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "durations", "histogram", "masking", "uid", "url"),  # leaves: see nothing
     ("job", "retry"),
     ("stores.*", "runners.*"),
-    ("attempt", "queues", "fields", "push"),
-    ("events", "history", "pulse", "tally"),
+    ("attempt", "document", "queues", "fields", "push"),
+    ("callbacks", "events", "history", "pulse", "tally"),
     ("feed", "worker", "upkeep", "recovery", "stats"),
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),

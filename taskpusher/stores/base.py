@@ -34,24 +34,29 @@ class Edit(msgspec.Struct, frozen=True):
     """The job as it shall be, made from the one whose revision is one less; else StaleEdit.
 
     An edit that leaves a running job running (a wish, progress, a lease) does not touch its claim.
-    `attempt` is noted with it where the edit ends one (a running job canceled).
+    `attempt` is noted with it where the edit ends one (a running job canceled); `then` as for Settle.
     """
 
     job: Job
     body: bytes | None = None  # None: as it was
     attempt: AttemptRecord | None = None
+    then: tuple[Add, ...] = ()
 
 
 class Settle(msgspec.Struct, frozen=True):
     """What an attempt made of the job; refused with ClaimLost unless it is still held under `claim`.
 
     What came in while it ran is kept: progress, and on a job that waits again, a wish it did not know of.
+
+    `then` are jobs pushed in the same commit: none of them when this is refused. One that can't be added,
+    because its uid or key is taken, is left out; it keeps neither this nor the others from being written.
     """
 
     job: Job
     claim: int
     attempt: AttemptRecord
     result: Result | None = None
+    then: tuple[Add, ...] = ()
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -86,6 +91,7 @@ class Claimed(msgspec.Struct, frozen=True):
     jobs: list[Held]
     next_due: int | None  # when fewer than asked for: the earliest moment another one may run
     expired: list[Job] = []  # what was met past its expires_ms, settled as such
+    pushed: list[Job] = []  # what `then` had pushed along with those
     settled: list[Job | Exception] = []  # for each settlement: the job as it now stands, or what refused it
 
 
@@ -163,6 +169,9 @@ class StoreFigures(msgspec.Struct, frozen=True):
     commits: Commits | None = None  # of a store that has any
 
 
+# Made of a job that the store itself has ended: what is pushed along with it. It must not raise.
+Then = Callable[[Details], Sequence[Add]]
+
 # The limit keys a job counts against while it runs, each with the most that may run at once.
 Caps = Callable[[Job], Iterable[tuple[str, int]]]
 
@@ -216,7 +225,12 @@ class Store(Protocol):
         """
 
     def claim(
-        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+        self,
+        limit: int,
+        now: int,
+        due: int | None = None,
+        settles: Sequence[Settle] = (),
+        then: Then | None = None,
     ) -> Awaitable[Claimed]:
         """Up to `limit` jobs due at `due` (None: `now`), running from `now` under claim tokens of this epoch.
 
@@ -225,7 +239,7 @@ class Store(Protocol):
 
         Queues take turns; within one: by priority, due time, order of pushing. Left out are jobs of paused
         queues, of queues at their concurrency and of limit keys at their cap; jobs past `expires_ms` are
-        settled as expired instead.
+        settled as expired instead, and what `then` makes of each is pushed in the same commit.
         """
 
     def orphans(self, now: int) -> Awaitable[tuple[list[Job], int | None]]:

@@ -10,10 +10,9 @@ from struct import pack, unpack
 from typing import Any, TypeVar
 
 import lmdb
-import msgspec
 
 from ..errors import StoreFull, StoreUnreadable
-from ..job import AttemptRecord, Job, Result, State, from_record
+from ..job import Job, State, from_record
 from . import figures
 from .base import (
     Caps,
@@ -25,6 +24,7 @@ from .base import (
     QueueFigures,
     Settle,
     StoreFigures,
+    Then,
     Totals,
     Written,
     newest_first,
@@ -44,9 +44,6 @@ NEARLY_FULL = 1 << 20  # bytes free on a disk that may have taken a write in par
 SLICE = 500  # records looked at in one read transaction, so that no reader is old and no writer waits
 
 T = TypeVar("T")
-
-decode_attempt = msgspec.msgpack.Decoder(AttemptRecord).decode
-decode_result = msgspec.msgpack.Decoder(Result).decode
 
 
 def refuse_cut_short(env: Any, path: Path) -> int:
@@ -196,10 +193,15 @@ class LmdbStore:
         return future
 
     def claim(
-        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+        self,
+        limit: int,
+        now: int,
+        due: int | None = None,
+        settles: Sequence[Settle] = (),
+        then: Then | None = None,
     ) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = self._loop.create_future()
-        self._writer.submit(Claim(limit, now, now if due is None else due, settles, future))
+        self._writer.submit(Claim(limit, now, now if due is None else due, settles, then, future))
         return future
 
     async def renew(self) -> dict[str, Job]:
@@ -259,15 +261,7 @@ class LmdbStore:
 
     def _details(self, txn: Txn, uid: bytes) -> Details | None:
         job = self._job(txn, uid)
-        if job is None:
-            return None
-        result = txn.get(uid, db=self._tables.db("results"))
-        return Details(
-            job,
-            txn.get(uid, b"", db=self._tables.db("bodies")),
-            None if result is None else decode_result(result),
-            [decode_attempt(value) for _, value in prefixed(self._cursor(txn, "attempts"), uid)],
-        )
+        return None if job is None else self._tables.details(txn, uid, job)
 
     async def orphans(self, now: int) -> tuple[list[Job], int | None]:
         def look(txn: Txn) -> tuple[list[Job], int | None]:
@@ -368,7 +362,7 @@ class LmdbStore:
             disk_free, _ = self._directory.free()
             full = self._writer.full or not self._room.enough
             free = figures.free_bytes(self._env, txn, self._tables)
-            commits = self._writer.commits
+            commits = self._writer.figures
             return StoreFigures("lmdb", str(self.path), size, free, disk_free, full, commits)
 
         found = self._read(look)

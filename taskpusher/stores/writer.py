@@ -21,7 +21,7 @@ import lmdb
 
 from ..errors import StoreBroken, StoreFull, TaskPusherError
 from . import turns
-from .base import Add, Change, Claimed, Commits, Settle, Written
+from .base import Add, Change, Claimed, Commits, Settle, Then, Written
 from .layout import Txn
 from .tables import Tables
 
@@ -76,12 +76,18 @@ class Write:
 class Claim:
     """Jobs asked for, by workers whose last ones are to be settled."""
 
-    __slots__ = ("due", "error", "future", "limit", "now", "result", "settles")
+    __slots__ = ("due", "error", "future", "limit", "now", "result", "settles", "then")
 
     def __init__(
-        self, limit: int, now: int, due: int, settles: Sequence[Settle], future: "asyncio.Future[Claimed]"
+        self,
+        limit: int,
+        now: int,
+        due: int,
+        settles: Sequence[Settle],
+        then: Then | None,
+        future: "asyncio.Future[Claimed]",
     ) -> None:
-        self.limit, self.now, self.due, self.settles = limit, now, due, settles
+        self.limit, self.now, self.due, self.settles, self.then = limit, now, due, settles, then
         self.future = future
         self.result: Claimed | None = None
         self.error: Exception | None = None
@@ -89,7 +95,7 @@ class Claim:
     def run(self, tables: Tables) -> Iterator[None]:
         self.error = None
         settled = turns.settle(tables, self.settles)
-        self.result = turns.claim(tables, self.limit, self.now, self.due, settled)
+        self.result = turns.claim(tables, self.limit, self.now, self.due, settled, self.then)
         yield from ()
 
     def weight(self) -> int:
@@ -142,7 +148,8 @@ class Writer:
         self._used = 0.0  # loop time of the last commit
         self._closing = False
         self.full = False
-        self.commits = Commits()  # its seconds are noted in the thread
+        self.commits = 0
+        self.figures = Commits()  # its seconds are noted in the thread
         self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="taskpusher-writer", daemon=True)
         self._thread.start()
@@ -241,8 +248,9 @@ class Writer:
         self._verdicts.put(verdict)
 
     def _committed(self, batch: list[Request]) -> None:
+        self.commits += bool(batch)
         if batch:
-            self.commits.changes.note(sum(request.made() for request in batch))
+            self.figures.changes.note(sum(request.made() for request in batch))
         if self.full and batch:
             logger.warning("the disk has room again")
             self.full = False
@@ -320,7 +328,7 @@ class Writer:
             if verdict is Verdict.COMMIT:
                 begun = time.perf_counter()
                 txn.commit()
-                self.commits.seconds.note(time.perf_counter() - begun)
+                self.figures.seconds.note(time.perf_counter() - begun)
                 return None
             txn.abort()
             if verdict is not Verdict.GROW:
