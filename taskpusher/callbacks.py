@@ -80,6 +80,7 @@ class ErrorCallback:
             title=f"{EVENT} {about.uid}",
             tags=(TAG, about.uid),
             created_ms=now,
+            trace=about.trace,
         )
         return (Add(job, body),)
 

@@ -197,6 +197,12 @@ class Settings:
         "DURATION",
         "How long running jobs may go on after that before they are released.",
     )
+    tracing: bool = _row(
+        parse_flag,
+        None,
+        "",
+        "Send traces by OpenTelemetry to where OTEL_… variables say; needs taskpusher[otel].",
+    )
     root_path: str = _row(
         parse_root_path, "", "PATH", "The path a proxy in front serves this under, like /jobs."
     )

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .attempt import cut_record
 from .callbacks import callbacks
@@ -48,6 +48,9 @@ from .tally import Tally
 from .upkeep import Upkeep
 from .worker import Workers
 
+if TYPE_CHECKING:
+    from .tracing import Tracing
+
 logger = logging.getLogger("taskpusher")
 
 DAY = 86400.0  # seconds
@@ -62,7 +65,8 @@ class TaskPusher:
 
     `runners` by kind; `concurrency` jobs at once, `per_host` of them to one host (0: no cap); `timeout`,
     `keep` and `keep_errors` in seconds; `max_body` in bytes; `error_callback` is a URL that is told of jobs
-    that end in error. Use it as a context manager, or call `start`, then `stop` and `close`.
+    that end in error, `tracing` makes spans. Use it as a context manager, or call `start`, then `stop` and
+    `close`.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class TaskPusher:
         keep: float = 7 * DAY,
         keep_errors: float = 30 * DAY,
         error_callback: str | None = None,
+        tracing: "Tracing | None" = None,
         node: str = "",
         clock: Clock | None = None,
         random: Random | None = None,
@@ -86,7 +91,8 @@ class TaskPusher:
         if concurrency < 1:
             raise ValueError("concurrency: at least one worker is needed")
         self.clock = clock or SystemClock()
-        self.store, self.runners = store, runners
+        self.store, self._tracing = store, tracing
+        self.runners = runners if tracing is None else tracing.runners(runners)
         self.defaults = Defaults(
             timeout=timeout, max_attempts=max_attempts, success=success, max_body=max_body
         )
@@ -240,6 +246,11 @@ class TaskPusher:
 
     async def add(self, *adds: Add) -> list[Written]:
         """Push jobs that `new_job` has made, all or none of them."""
+        if self._tracing is not None:
+            return await self._tracing.push(adds, self._add)
+        return await self._add(adds)
+
+    async def _add(self, adds: Sequence[Add]) -> list[Written]:
         self._pulse.touch()
         writing = self.store.write(*adds)
         self._workers.feed.wake()  # a free worker's claim rides in the same commit

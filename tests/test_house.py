@@ -17,12 +17,12 @@ HOUSE = ROOT / "taskpusher"
 # From the ground up. A module sees its own line and the lines below it, never one above; the two families
 # never each other. "stores.*" is every module of the folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "durations", "histogram", "masking", "uid", "url"),  # leaves: see nothing
+    ("errors", "clock", "durations", "histogram", "masking", "trace", "uid", "url"),  # leaves: see nothing
     ("job", "retry"),
     ("stores.*", "runners.*"),
     ("attempt", "document", "queues", "fields", "push"),
     ("callbacks", "events", "history", "pulse", "tally"),
-    ("feed", "worker", "upkeep", "recovery", "stats"),
+    ("feed", "worker", "upkeep", "recovery", "stats", "tracing"),
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),
     ("values", "config", "logs", "systemd"),  # of the command and the web; the pusher knows no settings

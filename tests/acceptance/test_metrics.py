@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,9 @@ def test_prometheus_scrapes_a_tasker_with_a_password(
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}") as answer:
                 return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:  # it is not ready
+            error.close()
+            return None
         except OSError:  # it is still starting
             return None
 
