@@ -63,8 +63,7 @@ class Tracing:
         parent = _context(adds[0].job.trace) if adds and adds[0].job.trace else None  # None: the current span
         kind = SpanKind.PRODUCER
         with self._tracer.start_as_current_span("push", parent, kind, about) as span:
-            trace = _trace_of(span)
-            return await write([replace(add, job=replace(add.job, trace=trace)) for add in adds])
+            return await write([replace(add, job=_traced(add.job, span)) for add in adds])
 
     def runners(self, runners: Mapping[str, Runner]) -> dict[str, Runner]:
         """The runners, with a span around each of their attempts."""
@@ -93,7 +92,7 @@ class TracedRunner:
         parent = _context(job.trace)
         with self._tracer.start_as_current_span(name, parent, SpanKind.CLIENT, about) as span:
             try:
-                outcome = await self._runner.run(Held(replace(job, trace=_trace_of(span)), held.body))
+                outcome = await self._runner.run(Held(_traced(job, span), held.body))
             except asyncio.CancelledError:
                 _fail(span, "cut", "the attempt was cut")
                 raise
@@ -130,11 +129,12 @@ def _context(trace: Trace | None) -> Context:
     return _propagator.extract(carrier, Context())
 
 
-def _trace_of(span: Span) -> Trace | None:
+def _traced(job: Job, span: Span) -> Job:
+    """The job in the trace of that span; as it was, where tracing is switched off (OTEL_SDK_DISABLED)."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, set_span_in_context(span, Context()))
     parent = carrier.get("traceparent")
-    return None if parent is None else Trace(parent, carrier.get("tracestate", ""))
+    return job if parent is None else replace(job, trace=Trace(parent, carrier.get("tracestate", "")))
 
 
 # ---- attributes ---------------------------------------------------------------------------------------

@@ -206,6 +206,16 @@ async def test_what_a_runner_raises_is_on_its_span() -> None:
         logging.disable(logging.NOTSET)
 
 
+async def test_with_the_sdk_switched_off_the_trace_is_still_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    async with traced(ScriptedRunner()) as site:
+        pusher = site.pusher
+        await pusher.add(new_job({"url": URL}, pusher.defaults, pusher.clock.now(), FROM))
+        (held,) = await eventually(lambda: site.runner.ran)
+        assert held.job.trace == FROM
+        assert site.exporter.get_finished_spans() == ()
+
+
 async def test_a_trace_that_is_not_sampled_is_passed_on_as_such() -> None:
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     async with traced(ScriptedRunner(), provider) as site:
