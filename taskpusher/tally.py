@@ -4,12 +4,11 @@ Every job passes here some three times, so this only counts; names and labels ar
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Sequence
 
 from .histogram import Histogram
 from .job import FINISHED, ErrorClass, Held, Job, State
-from .runners.base import Failure, Outcome, Released
+from .runners.base import Outcome, Released, Success
 from .stores.base import Settle
 
 # Upper bounds of the buckets, in seconds.
@@ -29,7 +28,7 @@ class Tally:
         self.finished = dict.fromkeys(FINISHED, 0)
         self.expired = 0  # of those in error: they waited past their expires_at
         # attempts that ended, by what they came to
-        self.attempts: Counter[str] = Counter(dict.fromkeys([SUCCESS, *_CLASSES, RELEASED, CUT], 0))
+        self.attempts: dict[str, int] = dict.fromkeys([SUCCESS, *_CLASSES, RELEASED, CUT], 0)
         self.retries = 0
         self.durations = Histogram(DURATIONS)  # of attempts that ended
         self.lateness = Histogram(_WAITS_MS)  # ms from due to begun, of every attempt
@@ -54,22 +53,30 @@ class Tally:
             job = one.job
             started = job.started_ms
             late = started - job.due_ms
-            if late < 0:
+            if late <= 0:
                 late = 0
             lateness.counts[bisect_left(_WAITS_MS, late)] += 1
             lateness.sum += late
             if job.attempt == 1:
-                waits.note(max(0, started - job.created_ms))
+                wait = started - job.created_ms
+                if wait <= 0:
+                    wait = 0
+                waits.counts[bisect_left(_WAITS_MS, wait)] += 1
+                waits.sum += wait
 
     def ended(self, outcome: Outcome, change: Settle) -> None:
         """An attempt has come to that, and is about to be settled so."""
-        record = change.attempt
-        self.durations.note(record.duration)
-        if isinstance(outcome, Failure):
-            self.attempts[outcome.error_class] += 1
-            self.retries += change.job.state is State.WAITING
+        duration, durations = change.attempt.duration, self.durations
+        durations.counts[bisect_left(DURATIONS, duration)] += 1
+        durations.sum += duration
+        if isinstance(outcome, Success):
+            self.attempts[SUCCESS] += 1
+        elif isinstance(outcome, Released):
+            self.attempts[RELEASED] += 1
         else:
-            self.attempts[RELEASED if isinstance(outcome, Released) else SUCCESS] += 1
+            # a runner of somebody else's may name a class that we don't expect there
+            self.attempts[outcome.error_class] = self.attempts.get(outcome.error_class, 0) + 1
+            self.retries += change.job.state is State.WAITING
 
     def cut(self) -> None:
         """An attempt was cut: its job was canceled, or given back as the tasker stops."""

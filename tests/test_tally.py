@@ -59,6 +59,14 @@ def test_attempts_are_counted_by_what_they_came_to() -> None:
     assert sum(tally.durations.counts) == 4 and tally.durations.sum == 2.0
 
 
+def test_a_runner_may_name_any_class() -> None:
+    tally = Tally()
+    odd = Failure(ErrorClass.EXPIRED, "says a runner of somebody else's")
+    for _ in range(2):
+        tally.ended(odd, settled(running(), odd))
+    assert tally.attempts["expired"] == 2
+
+
 def test_waits_are_measured_from_due_and_from_the_push() -> None:
     tally = Tally()
     first = claimed(a_job(created_ms=NOW - 5000, due_ms=NOW - 40), 1, "node/1", NOW)
