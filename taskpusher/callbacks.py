@@ -49,7 +49,7 @@ class ErrorCallback:
         job = change.job
         try:
             found = await self._store.details(job.uid)
-        except StoreError as error:  # better to tell less than nothing
+        except (StoreError, msgspec.MsgspecError) as error:  # better to tell less than nothing
             logger.warning("a callback tells less than it could: %s", error, extra={"uid": job.uid})
             found = None
         before = found or Details(job, b"", None, [])
@@ -62,7 +62,11 @@ class ErrorCallback:
         about = details.job
         if ABOUT in about.extra:
             return ()
-        body = msgspec.json.encode({"event": EVENT, "job": whole(details, masked=True)})
+        try:
+            body = msgspec.json.encode({"event": EVENT, "job": whole(details, masked=True)})
+        except Exception:  # what can't be told can't be stored either: whoever does that says more
+            logger.exception("a callback could not be made", extra={"uid": about.uid})
+            return ()
         now = self._clock.now()
         job = Job(
             uid=new_uid(now),

@@ -1,21 +1,26 @@
 """Jobs in error are told to a URL, by jobs that are pushed in the commit that ends them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import msgspec
 import pytest
 
-from taskpusher.job import ErrorClass, Held, Job, Result, State
+from taskpusher.callbacks import ErrorCallback
+from taskpusher.document import whole
+from taskpusher.job import ErrorClass, Held, Job, Result, State, expired, from_record
 from taskpusher.pusher import TaskPusher
 from taskpusher.runners.base import Failure, Outcome, Success
-from taskpusher.stores.base import Query, Store
+from taskpusher.stores.base import Add, Edit, Query, Store
+from taskpusher.stores.layout import uid_key
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.stores.memory import MemoryStore
-from taskpusher.testing import FakeClock, ScriptedRunner, eventually
+from taskpusher.testing import NOW, FakeClock, ScriptedRunner, a_job, eventually
 
 CALLBACK = "https://me:pass@app.example/errors"
 WORK = "http://user:secret@localhost:8000/work?token=abc"
@@ -28,6 +33,13 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], St
         return lambda: LmdbStore(tmp_path / "tasker.db")
     kept = MemoryStore()
     return lambda: kept
+
+
+@pytest.fixture
+def nothing_logged() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 class Told(ScriptedRunner):
@@ -87,8 +99,6 @@ async def test_a_job_that_fails_for_good_is_told_of(new_store: Any) -> None:
 
 
 async def test_what_is_told_is_what_the_job_is(new_store: Any) -> None:
-    from taskpusher.document import whole
-
     runner = Told(Failure(ErrorClass.UNKNOWN, "cut", retry_after=None))
     clock = FakeClock()
     async with pushing(new_store(), runner, clock=clock) as pusher:
@@ -172,9 +182,6 @@ async def test_a_job_that_expires_is_told_of_whoever_finds_it(new_store: Any) ->
 async def test_a_job_that_a_crash_ended_is_told_of_at_the_next_start(new_store: Any) -> None:
     store = new_store()
     await store.open("node", lambda job: ())
-    from taskpusher.stores.base import Add
-    from taskpusher.testing import a_job
-
     job = a_job(once=True, target=WORK)
     await store.write(Add(job))
     await store.claim(1, job.due_ms)
@@ -185,6 +192,40 @@ async def test_a_job_that_a_crash_ended_is_told_of_at_the_next_start(new_store: 
     (document,) = runner.documents()
     assert document["job"]["uid"] == job.uid
     assert document["job"]["error"]["class"] == "unknown"
+
+
+@pytest.mark.usefixtures("nothing_logged")  # no test report could hold what is said
+async def test_an_outcome_that_can_not_be_stored_is_told_of_as_what_was_stored(tmp_path: Path) -> None:
+    runner = Told(Failure(ErrorClass.UNKNOWN, "half a pair: \ud800", final=True))
+    async with pushing(LmdbStore(tmp_path / "db"), runner) as pusher:
+        job = await pusher.push(WORK)
+        await eventually(lambda: runner.calls)
+        (document,) = runner.documents()
+        assert document["job"]["uid"] == job.uid
+        assert "could not be stored" in document["job"]["error"]["message"]
+
+
+@pytest.mark.usefixtures("nothing_logged")
+async def test_what_can_not_be_read_beside_a_job_holds_up_neither_it_nor_its_callback(tmp_path: Path) -> None:
+    store, clock = LmdbStore(tmp_path / "db"), FakeClock()
+    await store.open("node", lambda job: ())
+    first, second = a_job(expires_ms=NOW + 5), a_job(expires_ms=NOW + 5)
+    await store.write(Add(first), Add(second))
+    await store.close()
+    with lmdb.open(str(tmp_path / "db"), max_dbs=30) as env:
+        results = env.open_db(b"results")
+        with env.begin(write=True) as txn:
+            for job in (first, second):
+                txn.put(uid_key(job.uid), b"\xc1 is no MessagePack", db=results)
+    await store.open("node", lambda job: ())
+    callback = ErrorCallback(CALLBACK, store, clock)
+    change = await callback.along(Edit(expired(first, NOW + 9)))
+    await store.write(change)
+    claimed = await store.claim(1, NOW + 9, then=callback.jobs)
+    assert [job.uid for job in claimed.expired] == [second.uid]
+    told = [change.then[0].job.extra, *(job.extra for job in claimed.pushed)]
+    assert told == [{"about": first.uid}, {"about": second.uid}]
+    await store.close()
 
 
 async def test_without_a_callback_nothing_is_pushed(new_store: Any) -> None:
@@ -219,8 +260,6 @@ async def test_the_callback_is_there_as_soon_as_the_job_is_in_error(tmp_path: Pa
 
 def _jobs(store: Any, txn: Any) -> list[Job]:
     """Those in error, and all callbacks, as one moment has them."""
-    from taskpusher.job import from_record
-
     jobs = [from_record(record) for _, record in txn.cursor(store._tables.db("jobs"))]
     return [job for job in jobs if job.extra or job.state is State.ERROR]
 

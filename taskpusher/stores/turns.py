@@ -10,11 +10,12 @@ from struct import pack
 from typing import Any
 
 import lmdb
+from msgspec import MsgspecError
 from msgspec.structs import replace
 
 from ..errors import ClaimLost
 from ..job import FINISHED, Held, Job, State, claimed, expired, to_record
-from .base import ATTEMPTS_KEPT, Claimed, Settle, Then
+from .base import ATTEMPTS_KEPT, Claimed, Details, Settle, Then
 from .lanes import Taken
 from .layout import Row, encode, finished_key, readable
 from .tables import Tables
@@ -151,7 +152,7 @@ class _Claiming:
             self.late.append(after)
             self._pass_over(uid, job, after)
             if self._then is not None:
-                self.pushed += tables.push(self._then(tables.details(tables.txn, uid, after)))
+                self.pushed += tables.push(self._then(self._details(uid, after)))
         elif full := tables.lanes.full_key(limits):
             self._pass_over(uid, job, replace(job, blocked_by=full))
         else:
@@ -175,6 +176,14 @@ class _Claiming:
         self.passed_over += 1
         self._tables.put(uid, before, after)
         self._tables.moved(before, after, uid)
+
+    def _details(self, uid: bytes, job: Job) -> Details:
+        """What `then` is told. What can't be read beside the job does not keep others from running."""
+        try:
+            return self._tables.details(self._tables.txn, uid, job)
+        except MsgspecError:
+            logger.exception("what is kept beside a job can't be read", extra={"uid": job.uid})
+            return Details(job, b"", None, [])
 
     def _leave_out(self, taken: Taken) -> None:
         """One that can't be read does not keep the others from running."""
