@@ -30,6 +30,7 @@ from .values import Address
 if TYPE_CHECKING:
     from .pusher import TaskPusher
     from .runners.targets import Targets
+    from .tracing import Tracing
     from .web.auth import User
     from .web.server import Server
 
@@ -149,7 +150,8 @@ async def _serve(settings: Settings) -> None:
     stop = StopSignals()
     notifier = Notifier()
     targets = Targets.parse(settings.target_allow, settings.target_deny)
-    pusher = _pusher(settings, targets)
+    tracing = _tracing(settings)
+    pusher = _pusher(settings, targets, tracing)
     # Listening comes first, so that no job has been called yet when the address turns out to be taken. What
     # is sent meanwhile waits in the socket.
     sockets = await _listen(settings, pusher)
@@ -168,6 +170,8 @@ async def _serve(settings: Settings) -> None:
     await stop.asked.wait()
     notifier.stopping()
     await _stop(settings, pusher, server, stop)
+    if tracing is not None:
+        await tracing.close()
     notifier.close()
 
 
@@ -229,7 +233,7 @@ def _exit_now(code: int = FAILED) -> NoReturn:
 # ---- the parts ----------------------------------------------------------------------------------------
 
 
-def _pusher(settings: Settings, targets: "Targets") -> "TaskPusher":
+def _pusher(settings: Settings, targets: "Targets", tracing: "Tracing | None") -> "TaskPusher":
     from .pusher import TaskPusher
     from .stores.lmdb import LmdbStore
     from .stores.memory import MemoryStore
@@ -245,7 +249,22 @@ def _pusher(settings: Settings, targets: "Targets") -> "TaskPusher":
         max_body=settings.max_body,
         keep=settings.keep,
         keep_errors=settings.keep_errors,
+        error_callback=settings.error_callback,
+        tracing=tracing,
     )
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """What makes spans, if it shall. Raises InvalidField where the extra is not installed."""
+    if not settings.tracing:
+        return None
+    try:
+        from .tracing import exporting
+
+        return exporting()
+    except ImportError as error:
+        what = f"{error.name or 'OpenTelemetry'} is missing; install it: pip install 'taskpusher[otel]'"
+        raise InvalidField("--tracing", what) from None
 
 
 def _http_runner(settings: Settings, targets: "Targets") -> Any:

@@ -27,6 +27,7 @@ from .values import (
     StoreAddress,
     one_of,
     parse_address,
+    parse_callback,
     parse_credentials,
     parse_flag,
     parse_header,
@@ -177,6 +178,13 @@ class Settings:
     max_body: int = _row(parse_size, "10MiB", "SIZE", "The biggest request body that is taken.")
     keep: float = _row(parse_duration, "7d", "DURATION", "How long completed and canceled jobs are kept.")
     keep_errors: float = _row(parse_duration, "30d", "DURATION", "How long jobs in error are kept.")
+    error_callback: str | None = _row(
+        parse_callback,
+        None,
+        "URL",
+        "Where a job that ends in error is told of, by a POST of JSON that is itself a job.",
+        secret=True,
+    )
     on_stop: str = _row(
         one_of("finish", "drain"),
         "finish",
@@ -188,6 +196,12 @@ class Settings:
         "30s",
         "DURATION",
         "How long running jobs may go on after that before they are released.",
+    )
+    tracing: bool = _row(
+        parse_flag,
+        None,
+        "",
+        "Send traces by OpenTelemetry to where OTEL_… variables say; needs taskpusher[otel].",
     )
     root_path: str = _row(
         parse_root_path, "", "PATH", "The path a proxy in front serves this under, like /jobs."

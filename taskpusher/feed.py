@@ -9,7 +9,7 @@ from functools import partial
 from .clock import Clock
 from .errors import ClaimLost, StoreError
 from .job import Held, Job
-from .stores.base import Claimed, Settle, Store
+from .stores.base import Claimed, Settle, Store, Then
 
 logger = logging.getLogger("taskpusher")
 
@@ -23,7 +23,8 @@ class Feed:
     """Jobs for whoever calls `next`.
 
     `give_back` takes a job that was claimed when nobody waited any more; `settled` hears what became of jobs,
-    those that the store settled as expired among them.
+    those that the store settled as expired among them; `pushed` which jobs came along, `began` which are held
+    from now on. `then` goes to the store's `claim`.
     """
 
     def __init__(
@@ -32,8 +33,13 @@ class Feed:
         clock: Clock,
         give_back: Callable[[Held], None],
         settled: Callable[[Sequence[Job]], None],
+        pushed: Callable[[Sequence[Job]], None],
+        began: Callable[[Sequence[Held]], None],
+        then: Then | None = None,
     ) -> None:
-        self._store, self._clock, self._give_back, self._tell_settled = store, clock, give_back, settled
+        self._store, self._clock, self._give_back = store, clock, give_back
+        self._tell_settled, self._tell_pushed, self._tell_began = settled, pushed, began
+        self._then = then
         self._waiters: deque[Next] = deque()
         self._settling: list[Settling] = []  # not asked of the store yet
         self._gathering = False  # what comes in this turn of the loop is asked in one
@@ -114,7 +120,8 @@ class Feed:
         limit = max(0, limit)
         self._asked += limit
         changes = [change for change, _ in settling]
-        claim = asyncio.ensure_future(self._store.claim(limit, self._clock.now(), self._until, changes))
+        asked = self._store.claim(limit, self._clock.now(), self._until, changes, self._then)
+        claim = asyncio.ensure_future(asked)
         self._claims.add(claim)
         claim.add_done_callback(partial(self._answered, settling, limit, self._hints))
 
@@ -131,6 +138,7 @@ class Feed:
             return
         claimed = claim.result()
         self._settled(settling, claimed)
+        self._tell_began(claimed.jobs)
         for held in claimed.jobs:
             self._hand_out(held)
         if len(claimed.jobs) < limit and not self.closed.is_set():
@@ -148,10 +156,12 @@ class Feed:
     def _settled(self, settling: list[Settling], claimed: Claimed) -> None:
         """Tell what was settled; whoever had it settled waits for the next job from now on."""
         closed = self.closed.is_set()
-        told = claimed.expired
+        told, pushed = claimed.expired, claimed.pushed
         for (change, future), job in zip(settling, claimed.settled, strict=True):
             if isinstance(job, Job):
                 told.append(job)
+                if change.then:
+                    pushed += [add.job for add in change.then]
             elif isinstance(job, ClaimLost):
                 logger.info("an attempt ended after its job was taken from it", extra={"uid": change.job.uid})
             elif not future.done():
@@ -162,6 +172,8 @@ class Feed:
                 future.set_result(None)
         if told:
             self._tell_settled(told)
+        if pushed:
+            self._tell_pushed(pushed)
 
     def _hand_out(self, held: Held) -> None:
         while self._waiters:

@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .errors import MoveRefused, StoreUnreadable
+from .trace import Trace
 
 
 class State(StrEnum):
@@ -168,6 +169,8 @@ class Job(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     lease_until: int = 0  # when the claim ends without news; 0 = holds as long as its owner lives
     wish: Wish | None = None
     revision: int = 0
+
+    trace: Trace | None = None  # of the push; goes on with every call
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):

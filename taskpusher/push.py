@@ -11,6 +11,7 @@ from .errors import InvalidField
 from .fields import READERS
 from .job import Job
 from .stores.base import Add
+from .trace import Trace
 from .uid import new_uid
 
 
@@ -23,17 +24,17 @@ class Defaults(msgspec.Struct, frozen=True):
     max_body: int = 10 * 1024 * 1024  # bytes
 
 
-def new_job(fields: Mapping[str, object], defaults: Defaults, now: int) -> Add:
+def new_job(fields: Mapping[str, object], defaults: Defaults, now: int, trace: Trace | None = None) -> Add:
     """The job that the fields describe. None stands for a field that was not given.
 
-    `now` is in milliseconds since 1970. Raises InvalidField.
+    `now` is in milliseconds since 1970; `trace` is the one that the push belongs to. Raises InvalidField.
     """
     given = _read(fields)
     if "url" not in given:
         raise InvalidField("url", _without_url(fields))
     target, host = given.pop("url")
     if not given:
-        return Add(_plain(target, host, defaults, now))
+        return Add(_plain(target, host, defaults, now, trace))
     uid = given.pop("uid", None)
     fingerprint = _fingerprint(target, given) if uid else b""
     body = _body(given, defaults) or b""
@@ -51,6 +52,7 @@ def new_job(fields: Mapping[str, object], defaults: Defaults, now: int) -> Add:
         timeout=given.pop("timeout", defaults.timeout),
         max_attempts=given.pop("max_attempts", defaults.max_attempts),
         success=given.pop("success", defaults.success),
+        trace=trace,
         **given,
     )
     return Add(job, body)
@@ -114,7 +116,7 @@ def copied(job: Job, body: bytes, now: int) -> Add:
 _KEPT_AS = {"body_base64": "body", "delay": "due_at"}
 
 
-def _plain(target: str, host: str, defaults: Defaults, now: int) -> Job:
+def _plain(target: str, host: str, defaults: Defaults, now: int, trace: Trace | None) -> Job:
     """A job of which only the URL was given, as nearly all are."""
     return Job(
         uid=new_uid(now),
@@ -125,6 +127,7 @@ def _plain(target: str, host: str, defaults: Defaults, now: int) -> Job:
         timeout=defaults.timeout,
         max_attempts=defaults.max_attempts,
         success=defaults.success,
+        trace=trace,
     )
 
 

@@ -6,14 +6,12 @@ import platform
 from collections.abc import Coroutine, Mapping, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from .attempt import settle
 from .bulk import Bulk, Bulks
+from .callbacks import callbacks
 from .clock import Clock, SystemClock
-from .errors import ClaimLost, StoreError, StoreFull, UnknownJob
+from .errors import StoreFull, UnknownJob
 from .events import Events
 from .history import History
 from .job import Action, Job, State, destination, edited
@@ -21,7 +19,9 @@ from .moves import Move, Moves
 from .pulse import Pulse
 from .push import Defaults, changes, copied, new_job
 from .queues import caps
-from .runners.base import Released, Runner
+from .recovery import recover
+from .runners.base import Runner
+from .stats import Measures, Stats
 from .stores.base import (
     Add,
     Details,
@@ -31,11 +31,14 @@ from .stores.base import (
     QueueFigures,
     QueueRule,
     Store,
-    StoreFigures,
     Written,
 )
+from .tally import Tally
 from .upkeep import Upkeep
 from .worker import Workers
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 logger = logging.getLogger("taskpusher")
 
@@ -46,25 +49,13 @@ LAST_ANSWERS = 2.0  # seconds that a runner may take to close its connections
 DRAIN_LOOK = 0.05  # seconds between two looks at what a drain has left
 
 
-class Stats(msgspec.Struct, frozen=True):
-    """How it goes. `rates` are jobs a second by span; `oldest_due` in ms."""
-
-    counts: dict[tuple[State, str], int]
-    rates: dict[str, dict[str, float]]
-    oldest_due: int | None
-    uptime: float  # seconds
-    workers: int
-    busy: int
-    lag: float  # seconds the event loop last came late
-    store: StoreFigures
-
-
 class TaskPusher:
     """The object that takes, keeps and runs jobs.
 
     `runners` by kind; `concurrency` jobs at once, `per_host` of them to one host (0: no cap); `timeout`,
-    `keep` and `keep_errors` in seconds; `max_body` in bytes. Use it as a context manager, or call `start`,
-    then `stop` and `close`.
+    `keep` and `keep_errors` in seconds; `max_body` in bytes; `error_callback` is a URL that is told of jobs
+    that end in error, `tracing` makes spans. Use it as a context manager, or call `start`, then `stop` and
+    `close`.
     """
 
     def __init__(
@@ -80,6 +71,8 @@ class TaskPusher:
         max_body: int = 10 << 20,
         keep: float = 7 * DAY,
         keep_errors: float = 30 * DAY,
+        error_callback: str | None = None,
+        tracing: "Tracing | None" = None,
         node: str = "",
         clock: Clock | None = None,
         random: Random | None = None,
@@ -87,13 +80,16 @@ class TaskPusher:
         if concurrency < 1:
             raise ValueError("concurrency: at least one worker is needed")
         self.clock = clock or SystemClock()
-        self.store, self.runners = store, runners
+        self.store, self._tracing = store, tracing
+        self.runners = runners if tracing is None else tracing.runners(runners)
         self.defaults = Defaults(
             timeout=timeout, max_attempts=max_attempts, success=success, max_body=max_body
         )
         self.node = node or platform.node() or "tasker"
         self.events = Events()
+        self.tally = Tally()
         self.ready = False
+        self._callbacks = callbacks(error_callback, store, self.clock)
         self._caps = caps(per_host)
         self._concurrency = concurrency
         self._random = random or Random()  # noqa: S311 - jitter is no secret
@@ -113,7 +109,15 @@ class TaskPusher:
         self.history = History(self.clock)
         self._started = self.clock.monotonic()
         self._workers = Workers(
-            self._concurrency, self.store, self.runners, self.clock, self.events, self._random, self._break
+            self._concurrency,
+            self.store,
+            self.runners,
+            self.clock,
+            self.events,
+            self.tally,
+            self._callbacks,
+            self._random,
+            self._break,
         )
         wake = self._workers.feed.wake
         self._moves = Moves(self.store, self.clock, self.events, wake, self._workers.cut)
@@ -129,10 +133,14 @@ class TaskPusher:
     async def _begin(self) -> None:
         """What `start` does with the store open."""
         self._pulse = Pulse(self.clock, lambda: bool(self._workers.running) or self._bulks.busy)
-        self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
-        self._listening = [self.events.listen(self.history.moved), self.events.listen(self._upkeep.moved)]
+        wake = self._workers.feed.wake
+        self._upkeep = Upkeep(self.store, self.clock, self.events, self._callbacks, wake, self._keep)
+        heard_by = (self.history.moved, self._upkeep.moved, self.tally.moved)
+        self._listening = [self.events.listen(listener) for listener in heard_by]
         # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
-        self._recovery = asyncio.create_task(self._recover(), name="recovery")
+        self._recovery = asyncio.create_task(
+            recover(self.store, self.clock, self.events, self._callbacks, self._random), name="recovery"
+        )
         await asyncio.wait([self._recovery], timeout=FIRST_WRITES)
         if self._recovery.done():
             self._recovery.result()
@@ -141,21 +149,6 @@ class TaskPusher:
         self._workers.start()
         self._upkeep.start().add_done_callback(self._ended)
         self.ready = True
-
-    async def _recover(self) -> None:
-        """Jobs that a dead run of this node held go back to their place, no failure charged."""
-        outcome = Released("the tasker ended while the job was running", crashed=True)
-        now = self.clock.now()
-        orphans, _ = await self.store.orphans(now)
-        changes = [settle(job, outcome, now, 0.0, self._random) for job in orphans]
-        writes = [self.store.write(change) for change in changes]  # each for itself, one commit
-        for change, writing in zip(changes, writes, strict=True):
-            try:
-                await writing
-            except (ClaimLost, StoreError) as error:
-                logger.info("could not take a job back: %s", error, extra={"uid": change.job.uid})
-            else:
-                self.events.settled([change.job], "job taken back")
 
     async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
         """End the work: claim nothing more (`drain`: nothing but what is due now), wait `grace` seconds for
@@ -248,6 +241,11 @@ class TaskPusher:
 
     async def add(self, *adds: Add) -> list[Written]:
         """Push jobs that `new_job` has made, all or none of them."""
+        if self._tracing is not None:
+            return await self._tracing.push(adds, self._add)
+        return await self._add(adds)
+
+    async def _add(self, adds: Sequence[Add]) -> list[Written]:
         self._pulse.touch()
         writing = self.store.write(*adds)
         self._workers.feed.wake()  # a free worker's claim rides in the same commit
@@ -299,6 +297,18 @@ class TaskPusher:
             rates=self.history.rates(),
             oldest_due=waiting.jobs[0].due_ms if waiting.jobs else None,
             uptime=self.clock.monotonic() - self._started,
+            workers=self._concurrency,
+            busy=len(self._workers.running),
+            lag=self._pulse.lag,
+            store=await self.store.figures(),
+        )
+
+    async def measures(self, most_queues: int) -> Measures:
+        """What a monitor asks every few seconds; how many jobs there are, in so many queues at most."""
+        return Measures(
+            now=self.clock.now(),
+            totals=await self.store.totals(most_queues),
+            tally=self.tally,
             workers=self._concurrency,
             busy=len(self._workers.running),
             lag=self._pulse.lag,

@@ -29,12 +29,13 @@ from .job import (
     canceled,
     due_now,
     edited,
+    expired,
     paused,
     resumed,
     retried,
 )
 from .runners.base import Failure, Outcome, Released, Success
-from .stores.base import Add, Edit, Page, Query, QueueRule, Remove, Settle, Store, position
+from .stores.base import Add, Details, Edit, Page, Query, QueueRule, Remove, Settle, Store, Totals, position
 from .uid import new_uid
 
 NOW = 1_800_000_000_000  # ms: a moment in 2027
@@ -311,6 +312,139 @@ class StoreContract:
             await self.pushed(store, *(a_job(queue=name) for name in names))
             assert {job.queue for job in await self.claimed(store, 9)} == set(names)
             assert set(await store.counts()) == {(State.RUNNING, name) for name in names}
+
+    # ---- totals -----------------------------------------------------------------------------------
+
+    async def test_totals_count_every_state_and_the_queues_that_are_asked_for(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            assert await store.totals(9) == Totals({}, {}, None)
+            due = [NOW + 7, NOW + 3, NOW + 5, NOW + 9]
+            jobs = [a_job(queue=name, due_ms=at) for name, at in zip("aabb", due, strict=True)]
+            a, _, _, b = await self.pushed(store, *jobs)
+            await store.write(Edit(canceled(b, NOW)))
+            await self.pushed(store, a_job(queue="c"))
+            await self.claimed(store)
+            totals = await store.totals(9)
+            states = {State.WAITING: 3, State.RUNNING: 1, State.CANCELED: 1}
+            assert {state: n for state, n in totals.states.items() if n} == states
+            assert totals.queues == {
+                "a": {State.WAITING: 2},
+                "b": {State.WAITING: 1, State.CANCELED: 1},
+                "c": {State.RUNNING: 1},
+            }
+            assert totals.oldest_due == NOW + 3
+            await store.write(Edit(canceled(a, NOW)))
+            assert (await store.totals(0)).queues == {}
+            few = await store.totals(2)
+            assert len(few.queues) == 2 and sum(few.states.values()) == 5
+
+    async def test_totals_are_the_same_after_a_restart(self, tmp_path: Path) -> None:
+        found = []
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, *(a_job(queue=name) for name in "dcba"))
+            found.append(await store.totals(2))
+        async with self.opened(tmp_path) as store:
+            found.append(await store.totals(2))
+        assert found[0] == found[1] and sum(found[1].states.values()) == 4
+
+    # ---- jobs pushed along with a change ------------------------------------------------------------
+
+    async def ended(self, store: Store, way: str, change: Settle) -> None:
+        """Settle by a write of its own, with others, or in a claim."""
+        match way:
+            case "write":
+                await store.write(change)
+            case "several":
+                await store.write(QueueRule("q", concurrency=3), change)
+            case _:
+                (became,) = (await store.claim(0, NOW, None, [change])).settled
+                if isinstance(became, Exception):
+                    raise became
+
+    WAYS = ("write", "several", "claim")
+
+    async def test_what_goes_with_a_settlement_is_pushed_in_its_commit(self, tmp_path: Path) -> None:
+        followers: list[str] = []
+        async with self.opened(tmp_path) as store:
+            for way in self.WAYS:
+                await self.pushed(store, a_job())
+                (job,) = await self.claimed(store)
+                then = (Add(a_job(queue=way, body_size=4), b"body"), Add(a_job(queue=way)))
+                await self.ended(store, way, replace(settled(job, OK), then=then))
+                assert (await store.counts())[State.WAITING, way] == 2
+                held = (await store.claim(9, NOW)).jobs
+                assert [one.job.uid for one in held] == [add.job.uid for add in then]
+                assert held[0].body == b"body" and 0 < held[0].job.seq < held[1].job.seq
+                followers += [one.job.uid for one in held]
+            assert (await store.counts())[State.COMPLETED, "default"] == len(self.WAYS)
+        async with self.opened(tmp_path) as store:
+            assert sorted(await self.uids(store, State.RUNNING)) == sorted(followers)
+
+    async def test_a_claim_may_take_what_goes_with_its_settlements(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, a_job())
+            (job,) = await self.claimed(store)
+            follower = a_job()
+            change = replace(settled(job, OK), then=(Add(follower),))
+            claimed = await store.claim(1, NOW, None, [change])
+            assert [held.job.uid for held in claimed.jobs] == [follower.uid]
+
+    async def test_a_refused_settlement_pushes_nothing(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            for number, way in enumerate(self.WAYS, 1):
+                await self.pushed(store, a_job())
+                (job,) = await self.claimed(store)
+                await store.write(Edit(canceled(job, NOW)))
+                change = replace(settled(job, OK), then=(Add(a_job()),))
+                await refused(ClaimLost, self.ended(store, way, change))
+                assert await store.counts() == {(State.CANCELED, "default"): number}
+                assert await self.claimed(store, 9) == []
+
+    async def test_what_can_not_be_added_keeps_no_settlement_from_being_written(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            for way in self.WAYS:
+                await self.pushed(store, a_job())
+                (job,) = await self.claimed(store)
+                (there,) = await self.pushed(store, a_job(key=way))
+                taken, held, free = replace(there, target="http://other/"), a_job(key=way), a_job(queue=way)
+                then = tuple(Add(one) for one in (taken, held, free))
+                await self.ended(store, way, replace(settled(job, OK), then=then))
+                assert (await self.uids(store, State.COMPLETED))[0] == job.uid
+                assert await self.uids(store, State.WAITING) == [there.uid, free.uid]
+                assert await store.get(there.uid) == there
+                assert len(await self.claimed(store, 9)) == 2
+
+    async def test_what_goes_with_an_edit_is_pushed_in_its_commit_or_not_at_all(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            (job,) = await self.pushed(store, a_job())
+            follower = a_job()
+            edit = Edit(expired(job, NOW), then=(Add(follower, b"body"),))
+            await store.write(edit)
+            assert await self.uids(store, State.WAITING) == [follower.uid]
+            await refused(StaleEdit, store.write(replace(edit, then=(Add(a_job()),))))
+            assert await store.counts() == {(State.ERROR, "default"): 1, (State.WAITING, "default"): 1}
+
+    async def test_a_claim_pushes_what_goes_with_the_jobs_that_it_expires(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await store.write(Add(a_job(expires_ms=NOW + 5, max_attempts=2, body_size=4), b"body"))
+            (job,) = await self.claimed(store)
+            await store.write(settled(job, Failure(ErrorClass.UNKNOWN, "cut", Result(500))))
+            told: list[Details] = []
+
+            def then(details: Details) -> tuple[Add, ...]:
+                told.append(details)
+                return (Add(a_job(queue="then")), Add(a_job(uid=job.uid)))
+
+            claimed = await store.claim(9, NOW + 60_000, then=then)
+            (details,) = told
+            assert details == await store.details(job.uid)
+            assert details.job.state is State.ERROR and details.body == b"body"
+            assert details.result == Result(500) and len(details.attempts) == 1
+            assert [one.uid for one in claimed.expired] == [job.uid]
+            assert [one.queue for one in claimed.pushed] == ["then"]
+            pushed = [held.job.uid for held in claimed.jobs]  # it may be claimed at once, or later
+            pushed += [one.uid for one in await self.claimed(store, 9, NOW + 60_000)]
+            assert pushed == [claimed.pushed[0].uid]
 
     # ---- what may not run -------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from .callbacks import Callbacks
 from .clock import Clock
 from .errors import StaleEdit, StoreError, UnknownJob
 from .events import Events
@@ -21,10 +22,19 @@ NEVER = 1 << 62  # ms
 
 
 class Upkeep:
-    """`keep`: how long a finished job is kept, in ms, by state."""
+    """`keep`: how long a finished job is kept, in ms, by state; `wake` is called when it has pushed a job."""
 
-    def __init__(self, store: Store, clock: Clock, events: Events, keep: Mapping[State, int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        callbacks: Callbacks,
+        wake: Callable[[], None],
+        keep: Mapping[State, int],
+    ) -> None:
         self._store, self._clock, self._events, self._keep = store, clock, events, keep
+        self._callbacks, self._wake = callbacks, wake
         self._next_prune = 0
         self._wake_at = 0
         self._sooner = asyncio.Event()
@@ -77,7 +87,8 @@ class Upkeep:
         while True:
             now = self._clock.now()
             jobs, following = await self._store.expiring(now, CHUNK)
-            await self._write([Edit(expired(job, now)) for job in jobs])
+            edits = [await self._callbacks.along(Edit(expired(job, now))) for job in jobs]
+            await self._write(edits)
             if len(jobs) < CHUNK:
                 return NEVER if following is None else following
 
@@ -116,3 +127,6 @@ class Upkeep:
             return
         if isinstance(change, Edit):
             self._events.settled([change.job])
+            if change.then:
+                self._events.moved([add.job for add in change.then])
+                self._wake()

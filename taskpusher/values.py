@@ -180,6 +180,15 @@ def parse_proxy(text: str) -> str:
     return text
 
 
+def parse_callback(text: str) -> str:
+    from .url import parse_url
+
+    try:
+        return parse_url(text)[0]
+    except ValueError as error:
+        raise ValueError(f"the URL {error}") from None
+
+
 def parse_flag(text: str) -> bool:
     if text.lower() in ("1", "true", "yes", "on"):
         return True

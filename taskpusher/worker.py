@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from .attempt import attempt, settle
+from .callbacks import Callbacks
 from .clock import Clock
 from .errors import ClaimLost, StoreError
 from .events import Events
 from .feed import Feed
-from .job import ErrorClass, Held
+from .job import ErrorClass, Held, State
 from .runners.base import Failure, Outcome, Released, Runner
 from .stores.base import Settle, Store
+from .tally import Tally
 
 logger = logging.getLogger("taskpusher")
 
@@ -30,14 +32,18 @@ class Workers:
         runners: Mapping[str, Runner],
         clock: Clock,
         events: Events,
+        tally: Tally,
+        callbacks: Callbacks,
         random: Random,
         broken: Callable[[BaseException], None],
     ) -> None:
         self._count = count
         self._broken = broken
         self._store, self._runners, self._clock, self._events = store, runners, clock, events
-        self._random = random
-        self.feed = Feed(store, clock, self._give_back, events.settled)
+        self._tally, self._callbacks, self._random = tally, callbacks, random
+        self.feed = Feed(
+            store, clock, self._give_back, events.settled, events.moved, tally.began, callbacks.jobs
+        )
         self.running: dict[int, tuple[asyncio.Task[None], Held]] = {}  # by claim: what was cut may run anew
         self._cut: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,9 +71,13 @@ class Workers:
         begun = self._clock.monotonic()
         outcome = await self._attempt(held)
         if outcome is None:  # cut: whoever did that has written why
+            self._tally.cut()
             return await self.feed.next()
         duration = self._clock.monotonic() - begun
         change = settle(held.job, outcome, self._clock.now(), duration, self._random)
+        self._tally.ended(outcome, change)
+        if change.job.state is State.ERROR:
+            change = await self._callbacks.along(change)
         try:
             return await self.feed.next(change)
         except StoreError as error:
@@ -76,6 +86,7 @@ class Workers:
         except Exception:
             logger.exception("an outcome could not be stored", extra={"uid": held.job.uid})
             change = settle(held.job, UNSTORABLE, self._clock.now(), duration, self._random)
+            change = await self._callbacks.along(change)
         await self._settle(change)
         return await self.feed.first()
 
@@ -109,6 +120,7 @@ class Workers:
                 continue
             else:
                 self._events.settled([change.job])
+                self._events.moved([add.job for add in change.then])
             return
 
     def _say_later(self, change: Settle, error: StoreError) -> None:
@@ -130,13 +142,14 @@ class Workers:
     async def _release(self, held: Held, message: str) -> None:
         now = self._clock.now()
         duration = max(0, now - held.job.started_ms) / 1000
-        change = settle(held.job, Released(message), now, duration, self._random)
+        change = await self._callbacks.along(settle(held.job, Released(message), now, duration, self._random))
         try:
             await self._store.write(change)
         except (ClaimLost, StoreError) as error:
             logger.info("could not release a job: %s", error, extra={"uid": held.job.uid})
         else:
             self._events.settled([change.job], "job released")
+            self._events.moved([add.job for add in change.then])
         self.cut(held.job.claim)
 
     def _give_back(self, held: Held) -> None:

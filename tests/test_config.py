@@ -56,6 +56,8 @@ def test_every_setting_can_be_given_in_every_place(tmp_path: Path) -> None:
         "root-path": "/jobs/",
         "host": "jobs.example",
         "insecure": "true",
+        "tracing": "true",
+        "error-callback": "https://me:secret@app.example/errors",
         "log-level": "production",
         "log-format": "text",
     }

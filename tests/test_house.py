@@ -17,11 +17,22 @@ HOUSE = ROOT / "taskpusher"
 # From the ground up. A module sees its own line and the lines below it, never one above; the two families
 # never each other. "stores.*" is every module of the folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "durations", "masking", "options", "uid", "url"),  # leaves: see nothing
+    (  # leaves: see nothing
+        "errors",
+        "clock",
+        "durations",
+        "histogram",
+        "masking",
+        "options",
+        "trace",
+        "uid",
+        "url",
+    ),
     ("job", "retry"),
     ("stores.*", "runners.*"),
-    ("attempt", "queues", "fields", "push"),
-    ("feed", "worker", "upkeep", "events", "history", "pulse", "moves", "bulk"),
+    ("attempt", "document", "queues", "fields", "push"),
+    ("callbacks", "events", "history", "pulse", "tally"),
+    ("feed", "worker", "upkeep", "recovery", "stats", "tracing", "moves", "bulk"),
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),
     ("values", "config", "logs", "systemd"),  # of the command and the web; the pusher knows no settings

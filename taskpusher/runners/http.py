@@ -15,6 +15,7 @@ from .. import __version__
 from ..clock import Clock, SystemClock
 from ..job import ErrorClass, Held, Job, Result
 from ..masking import masked_url
+from ..trace import Trace
 from .base import Failure, Outcome, Success
 from .call import Answer, BadTarget, Call, CallFailed, Transport
 
@@ -39,6 +40,7 @@ OURS = frozenset(
         "upgrade",
     }
 )
+TRACE = ("traceparent", "tracestate")  # one without the other would be of another trace
 STANDARD = (("User-Agent", f"TaskPusher/{__version__}"), ("Accept", "*/*"))
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -59,6 +61,7 @@ class Frame(msgspec.Struct, frozen=True):
     before: str  # header lines up to Accept-Encoding
     after: str  # the server's and the job's
     keyed: bool  # whether the job brings an Idempotency-Key of its own
+    traced: bool  # whether the headers bring a trace of their own
 
 
 class HttpRunner:
@@ -117,6 +120,8 @@ class HttpRunner:
         run = "" if job.run == 1 else f"-{job.run}"
         key = "" if frame.keyed else f"Idempotency-Key: {job.uid}{run}\r\n"
         about = f"Tasker-Uid: {job.uid}\r\nTasker-Attempt: {job.attempt}\r\n{key}"
+        if job.trace is not None and not frame.traced:
+            about += _trace_lines(job.trace)
         length = f"Content-Length: {len(body)}\r\n" if body or method in WITH_LENGTH else ""
         headers = f"{frame.before}{about}{frame.after}{length}"
         return Call(
@@ -161,6 +166,7 @@ class HttpRunner:
             _lines([*before, ("Accept-Encoding", "identity")]),
             _lines(after),
             "idempotency-key" in names,
+            any(name.lower() in TRACE for name, _ in after),
         )
         if len(self._frames) >= FRAMES_KEPT:
             self._frames.clear()
@@ -184,6 +190,10 @@ def _may_set(name: str) -> bool:
 
 def _lines(pairs: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{name}: {value.strip()}\r\n" for name, value in pairs)
+
+
+def _trace_lines(trace: Trace) -> str:
+    return _lines([("traceparent", trace.parent), *([("tracestate", trace.state)] if trace.state else [])])
 
 
 def _split(url: str) -> tuple[str, str]:

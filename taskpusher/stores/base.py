@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ..errors import CursorGone
+from ..histogram import Histogram
 from ..job import FINISHED, AttemptRecord, Held, Job, Result, State
 
 ATTEMPTS_KEPT = 100  # the newest, of each job
@@ -33,24 +34,29 @@ class Edit(msgspec.Struct, frozen=True):
     """The job as it shall be, made from the one whose revision is one less; else StaleEdit.
 
     An edit that leaves a running job running (a wish, progress, a lease) does not touch its claim.
-    `attempt` is noted with it where the edit ends one (a running job canceled).
+    `attempt` is noted with it where the edit ends one (a running job canceled); `then` as for Settle.
     """
 
     job: Job
     body: bytes | None = None  # None: as it was
     attempt: AttemptRecord | None = None
+    then: tuple[Add, ...] = ()
 
 
 class Settle(msgspec.Struct, frozen=True):
     """What an attempt made of the job; refused with ClaimLost unless it is still held under `claim`.
 
     What came in while it ran is kept: progress, and on a job that waits again, a wish it did not know of.
+
+    `then` are jobs pushed in the same commit: none of them when this is refused. One that can't be added,
+    because its uid or key is taken, is left out; it keeps neither this nor the others from being written.
     """
 
     job: Job
     claim: int
     attempt: AttemptRecord
     result: Result | None = None
+    then: tuple[Add, ...] = ()
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -85,6 +91,7 @@ class Claimed(msgspec.Struct, frozen=True):
     jobs: list[Held]
     next_due: int | None  # when fewer than asked for: the earliest moment another one may run
     expired: list[Job] = []  # what was met past its expires_ms, settled as such
+    pushed: list[Job] = []  # what `then` had pushed along with those
     settled: list[Job | Exception] = []  # for each settlement: the job as it now stands, or what refused it
 
 
@@ -134,6 +141,22 @@ class QueueFigures(msgspec.Struct, frozen=True):
     oldest_due: int | None  # the earliest due_ms among the waiting
 
 
+class Totals(msgspec.Struct, frozen=True):
+    """How many jobs there are: by state, and of some queues by state."""
+
+    states: dict[State, int]
+    queues: dict[str, dict[State, int]]
+    oldest_due: int | None  # the earliest due_ms among the waiting
+
+
+class Commits:
+    """How commits went since the store was opened: seconds that each took, changes that it held."""
+
+    def __init__(self) -> None:
+        self.seconds = Histogram((0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5))
+        self.changes = Histogram((1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000))
+
+
 class StoreFigures(msgspec.Struct, frozen=True):
     """Bytes. `free` is room inside `size` that will be used again before the file grows."""
 
@@ -143,7 +166,11 @@ class StoreFigures(msgspec.Struct, frozen=True):
     free: int
     disk_free: int
     full: bool
+    commits: Commits | None = None  # of a store that has any
 
+
+# Made of a job that the store itself has ended: what is pushed along with it. It must not raise.
+Then = Callable[[Details], Sequence[Add]]
 
 # The limit keys a job counts against while it runs, each with the most that may run at once.
 Caps = Callable[[Job], Iterable[tuple[str, int]]]
@@ -199,7 +226,12 @@ class Store(Protocol):
         """
 
     def claim(
-        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+        self,
+        limit: int,
+        now: int,
+        due: int | None = None,
+        settles: Sequence[Settle] = (),
+        then: Then | None = None,
     ) -> Awaitable[Claimed]:
         """Up to `limit` jobs due at `due` (None: `now`), running from `now` under claim tokens of this epoch.
 
@@ -208,7 +240,7 @@ class Store(Protocol):
 
         Queues take turns; within one: by priority, due time, order of pushing. Left out are jobs of paused
         queues, of queues at their concurrency and of limit keys at their cap; jobs past `expires_ms` are
-        settled as expired instead.
+        settled as expired instead, and what `then` makes of each is pushed in the same commit.
         """
 
     def orphans(self, now: int) -> Awaitable[tuple[list[Job], int | None]]:
@@ -238,6 +270,10 @@ class Store(Protocol):
 
     def counts(self) -> Awaitable[dict[tuple[State, str], int]]:
         """How many jobs there are, by state and queue."""
+
+    def totals(self, most: int) -> Awaitable[Totals]:
+        """How many jobs there are by state, and by state in `most` queues, which stay the same while they
+        have jobs. Asked every few seconds: it may not cost more when there are more queues."""
 
     def queues(self) -> Awaitable[list[QueueFigures]]:
         """Every queue that has live jobs or a rule."""

@@ -1,5 +1,6 @@
 """How many jobs there are, by state and queue: kept in memory, written down with every commit."""
 
+from collections import Counter
 from struct import pack, unpack
 from typing import Any
 
@@ -16,14 +17,18 @@ class Counts:
     def __init__(self, txn: Txn, table: Any, numbers: LaneNumbers) -> None:
         self._table, self._numbers = table, numbers
         self._counts: dict[Slot, int] = {}
+        self.totals: Counter[State] = Counter()  # of all queues
         self._changed: set[Slot] = set()
         for key, n in txn.cursor(table):
             queue, _ = numbers.lane(txn, key[1:])
-            self._counts[STATES[key[0]], queue] = unpack(">Q", n)[0]
+            state = STATES[key[0]]
+            self._counts[state, queue] = unpack(">Q", n)[0]
+            self.totals[state] += self._counts[state, queue]
 
     def shift(self, state: State, queue: str, by: int) -> None:
         slot = (state, queue)
         self._counts[slot] = self._counts.get(slot, 0) + by
+        self.totals[state] += by
         self._changed.add(slot)
 
     def save(self, txn: Txn) -> None:

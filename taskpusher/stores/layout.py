@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from ..errors import StoreUnreadable
-from ..job import Job, State, from_record
+from ..job import AttemptRecord, Job, Result, State, from_record
 from .base import QueueRule
 
 logger = logging.getLogger("taskpusher")
@@ -36,6 +36,8 @@ STATES = tuple(State)
 
 encode = msgspec.msgpack.encode
 decode_rule = msgspec.msgpack.Decoder(QueueRule).decode
+decode_attempt = msgspec.msgpack.Decoder(AttemptRecord).decode
+decode_result = msgspec.msgpack.Decoder(Result).decode
 pack_place = Struct(">QQ").pack  # a moment in ms, seq
 unpack_place = Struct(">QQ").unpack_from
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +10,10 @@ from struct import pack, unpack
 from typing import Any, TypeVar
 
 import lmdb
-import msgspec
 
 from ..errors import StoreFull, StoreUnreadable
-from ..job import AttemptRecord, Job, Result, State, from_record
+from ..job import Job, State, from_record
+from . import figures
 from .base import (
     Caps,
     Change,
@@ -23,16 +22,16 @@ from .base import (
     Page,
     Query,
     QueueFigures,
-    QueueRule,
     Settle,
     StoreFigures,
+    Then,
+    Totals,
     Written,
     newest_first,
     ownerless,
 )
 from .directory import DATA, Directory, take_blocks
-from .layout import STATE_CODES, STATES, TABLES, Txn, decode_rule, readable, uid_key
-from .numbers import lane_in
+from .layout import STATE_CODES, TABLES, Txn, readable, uid_key
 from .tables import Tables
 from .walks import list_of, prefixed, walk_from
 from .writer import FULL, Claim, Room, Write, Writer
@@ -45,9 +44,6 @@ NEARLY_FULL = 1 << 20  # bytes free on a disk that may have taken a write in par
 SLICE = 500  # records looked at in one read transaction, so that no reader is old and no writer waits
 
 T = TypeVar("T")
-
-decode_attempt = msgspec.msgpack.Decoder(AttemptRecord).decode
-decode_result = msgspec.msgpack.Decoder(Result).decode
 
 
 def refuse_cut_short(env: Any, path: Path) -> int:
@@ -197,10 +193,15 @@ class LmdbStore:
         return future
 
     def claim(
-        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+        self,
+        limit: int,
+        now: int,
+        due: int | None = None,
+        settles: Sequence[Settle] = (),
+        then: Then | None = None,
     ) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = self._loop.create_future()
-        self._writer.submit(Claim(limit, now, now if due is None else due, settles, future))
+        self._writer.submit(Claim(limit, now, now if due is None else due, settles, then, future))
         return future
 
     async def renew(self) -> dict[str, Job]:
@@ -224,7 +225,10 @@ class LmdbStore:
         """Bytes that new jobs may take: of the disk, or inside the file."""
         self._env.reader_check()  # a backup that was killed must not keep its pages from being used again
         free, reserve = self._directory.free()
-        return max(free - reserve, free + self._read(self._free_bytes) - 2 * reserve)
+        return max(
+            free - reserve,
+            free + self._read(lambda txn: figures.free_bytes(self._env, txn, self._tables)) - 2 * reserve,
+        )
 
     def _nearly_full(self) -> bool:
         return self._directory.free()[0] < NEARLY_FULL
@@ -257,15 +261,7 @@ class LmdbStore:
 
     def _details(self, txn: Txn, uid: bytes) -> Details | None:
         job = self._job(txn, uid)
-        if job is None:
-            return None
-        result = txn.get(uid, db=self._tables.db("results"))
-        return Details(
-            job,
-            txn.get(uid, b"", db=self._tables.db("bodies")),
-            None if result is None else decode_result(result),
-            [decode_attempt(value) for _, value in prefixed(self._cursor(txn, "attempts"), uid)],
-        )
+        return None if job is None else self._tables.details(txn, uid, job)
 
     async def orphans(self, now: int) -> tuple[list[Job], int | None]:
         def look(txn: Txn) -> tuple[list[Job], int | None]:
@@ -313,7 +309,7 @@ class LmdbStore:
 
     def _total(self, query: Query) -> int:
         if not query.filtered() or query == Query(state=query.state, queue=query.queue):
-            counts = self._read(self._counts)
+            counts = self._read(lambda txn: figures.counts(txn, self._tables))
             return sum(
                 n
                 for (state, queue), n in counts.items()
@@ -350,46 +346,13 @@ class LmdbStore:
     # ---- figures ----------------------------------------------------------------------------------
 
     async def counts(self) -> dict[tuple[State, str], int]:
-        return self._read(self._counts)
+        return self._read(lambda txn: figures.counts(txn, self._tables))
 
-    def _counts(self, txn: Txn) -> dict[tuple[State, str], int]:
-        names = self._tables.db("names")
-        return {
-            (STATES[key[0]], lane_in(txn, names, key[1:])[0]): unpack(">Q", n)[0]
-            for key, n in self._cursor(txn, "counts")
-        }
+    async def totals(self, most: int) -> Totals:
+        return self._read(lambda txn: figures.totals(txn, self._tables, most))
 
     async def queues(self) -> list[QueueFigures]:
-        return await self._read_aside(lambda: self._read(self._queues))
-
-    def _queues(self, txn: Txn) -> list[QueueFigures]:
-        rules = {rule.name: rule for _, value in self._cursor(txn, "rules") if (rule := decode_rule(value))}
-        counts: Counter[tuple[State, str]] = Counter(self._counts(txn))
-        oldest = self._oldest(txn)
-        live = {queue for state, queue in counts if state in (State.WAITING, State.RUNNING, State.PAUSED)}
-        return [
-            QueueFigures(
-                rules.get(name, QueueRule(name)),
-                counts[State.WAITING, name],
-                counts[State.RUNNING, name],
-                counts[State.PAUSED, name],
-                oldest.get(name),
-            )
-            for name in sorted(live | set(rules))
-        ]
-
-    def _oldest(self, txn: Txn) -> dict[str, int]:
-        """The earliest due_ms of each queue: one look for each priority of each lane."""
-        oldest: dict[str, int] = {}
-        cursor = self._cursor(txn, "ready")
-        found = cursor.first()
-        while found:
-            key = cursor.key()
-            queue, _ = lane_in(txn, self._tables.db("names"), key[:4])
-            due = unpack(">Q", key[5:13])[0]
-            oldest[queue] = min(due, oldest.get(queue, due))
-            found = cursor.set_range(key[:4] + bytes([key[4] + 1]))
-        return oldest
+        return await self._read_aside(lambda: self._read(lambda txn: figures.queues(txn, self._tables)))
 
     async def figures(self) -> StoreFigures:
         self._room.check(0, doubtful=False)  # it may have changed since the last push
@@ -398,15 +361,11 @@ class LmdbStore:
             size = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
             disk_free, _ = self._directory.free()
             full = self._writer.full or not self._room.enough
-            return StoreFigures("lmdb", str(self.path), size, self._free_bytes(txn), disk_free, full)
+            free = figures.free_bytes(self._env, txn, self._tables)
+            commits = self._writer.figures
+            return StoreFigures("lmdb", str(self.path), size, free, disk_free, full, commits)
 
-        figures = self._read(look)
+        found = self._read(look)
         if self._writer.full:
             self.write()  # of nothing: when the disk has room again, this finds out
-        return figures
-
-    def _free_bytes(self, txn: Txn) -> int:
-        """Pages of the file that nothing uses, in bytes."""
-        stats = [self._env.stat(), *(txn.stat(self._tables.db(name)) for name in TABLES)]
-        used = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
-        return int(max(0, self._env.info()["last_pgno"] + 1 - used) * stats[0]["psize"])
+        return found

@@ -28,6 +28,8 @@ from .base import (
     Remove,
     Settle,
     StoreFigures,
+    Then,
+    Totals,
     Written,
     newest_first,
     ownerless,
@@ -87,8 +89,7 @@ class MemoryStore:
         except TaskPusherError as error:
             future.set_exception(error)
             return future
-        for uid, row in staged.items():
-            self._keep(uid, row)
+        self._keep_all(staged)
         for change in changes:
             if isinstance(change, QueueRule):
                 self._rule(change)
@@ -149,6 +150,7 @@ class MemoryStore:
         attempts = (*row.attempts, change.attempt)[-ATTEMPTS_KEPT:]
         result = row.result if change.result is None else change.result
         staged[job.uid] = _Row(job, row.body, result, attempts)
+        self._push(change.then, staged)
         return Written(job)
 
     def _edit(self, change: Edit, staged: dict[str, _Row | None]) -> Written:
@@ -160,7 +162,20 @@ class MemoryStore:
         body = row.body if change.body is None else change.body
         attempts = row.attempts if change.attempt is None else (*row.attempts, change.attempt)
         staged[job.uid] = _Row(job, body, row.result, attempts[-ATTEMPTS_KEPT:])
+        self._push(change.then, staged)
         return Written(job)
+
+    def _push(self, adds: Sequence[Add], staged: dict[str, _Row | None]) -> list[Job]:
+        """Add what goes with another change; what can't be added is left out."""
+        pushed = []
+        for add in adds:
+            try:
+                written = self._add(add, staged)
+            except UidTaken:
+                continue
+            if written.job is not None and not written.existing:
+                pushed.append(written.job)
+        return pushed
 
     def _holder(self, key: str, staged: dict[str, _Row | None]) -> Job | None:
         """The live job that has the key, as things stand within this write."""
@@ -173,6 +188,10 @@ class MemoryStore:
         return self._rows[uid].job if uid and uid not in staged else None
 
     # ---- the indexes ------------------------------------------------------------------------------
+
+    def _keep_all(self, staged: dict[str, _Row | None]) -> None:
+        for uid, row in staged.items():
+            self._keep(uid, row)
 
     def _keep(self, uid: str, row: _Row | None) -> None:
         before = self._rows.get(uid)
@@ -212,13 +231,19 @@ class MemoryStore:
     # ---- claiming ---------------------------------------------------------------------------------
 
     def claim(
-        self, limit: int, now: int, due: int | None = None, settles: Sequence[Settle] = ()
+        self,
+        limit: int,
+        now: int,
+        due: int | None = None,
+        settles: Sequence[Settle] = (),
+        then: Then | None = None,
     ) -> Awaitable[Claimed]:
         future: asyncio.Future[Claimed] = asyncio.get_running_loop().create_future()
         due = now if due is None else due
         settled = [self._settle_alone(change) for change in settles]
         held: list[Held] = []
         late: list[Job] = []
+        pushed: list[Job] = []
         while len(held) < limit and (taken := self._lanes.take(due)) is not None:
             row = self._rows[taken[2][2].decode()]
             job = self._next_state(row.job, now)
@@ -227,8 +252,10 @@ class MemoryStore:
                 held.append(Held(job, row.body))
             elif job.state is State.ERROR:
                 late.append(job)
+                if then is not None:
+                    pushed += self._push_alone(then(Details(job, row.body, row.result, list(row.attempts))))
         next_due = self._lanes.next_due() if len(held) < limit else None
-        future.set_result(Claimed(held, next_due, late, settled))
+        future.set_result(Claimed(held, next_due, late, pushed, settled))
         return future
 
     def _settle_alone(self, change: Settle) -> Job | Exception:
@@ -238,8 +265,14 @@ class MemoryStore:
         except ClaimLost as error:
             return error
         assert job is not None
-        self._keep(job.uid, staged[job.uid])
+        self._keep_all(staged)
         return job
+
+    def _push_alone(self, adds: Sequence[Add]) -> list[Job]:
+        staged: dict[str, _Row | None] = {}
+        pushed = self._push(adds, staged)
+        self._keep_all(staged)
+        return pushed
 
     def _next_state(self, job: Job, now: int) -> Job:
         """Expired, held back in the lane of a full limit key, or claimed."""
@@ -296,6 +329,16 @@ class MemoryStore:
 
     async def counts(self) -> dict[tuple[State, str], int]:
         return {slot: n for slot, n in self._counts.items() if n}
+
+    async def totals(self, most: int) -> Totals:
+        states: Counter[State] = Counter()
+        queues: dict[str, dict[State, int]] = {}
+        for (state, queue), n in (await self.counts()).items():
+            states[state] += n
+            if queue in queues or len(queues) < most:
+                queues.setdefault(queue, {})[state] = n
+        dues = [heads[0][0] for heads in self._ready.values()]
+        return Totals(dict(states), queues, min(dues, default=None))
 
     async def queues(self) -> list[QueueFigures]:
         live = {queue for (state, queue), n in self._counts.items() if n and state in LIVE}

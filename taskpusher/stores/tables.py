@@ -13,12 +13,14 @@ from msgspec.structs import replace
 
 from ..errors import ClaimLost, KeyTaken, StaleEdit, UidTaken, UnknownJob
 from ..job import FINISHED, LIVE, Job, State, from_record, to_record
-from .base import ATTEMPTS_KEPT, Add, Caps, Change, Edit, QueueRule, Remove, Settle, Written
+from .base import ATTEMPTS_KEPT, Add, Caps, Change, Details, Edit, QueueRule, Remove, Settle, Written
 from .counts import Counts
 from .lanes import Head, Lane, Lanes, Taken
 from .layout import (
     TABLES,
     Txn,
+    decode_attempt,
+    decode_result,
     decode_rule,
     encode,
     finished_key,
@@ -192,6 +194,7 @@ class Tables:
         if result is not None:
             self.txn.put(uid, result, db=self._db["results"])
         moved.append((before, job, uid))
+        self._push(change.then, moved)
         return Written(job)
 
     def _edit(self, change: Edit, moved: list[Moved]) -> Written:
@@ -206,7 +209,21 @@ class Tables:
                 self.txn.delete(uid, db=self._db["bodies"])
         self._note_attempt(uid, change)
         moved.append((before, job, uid))
+        self._push(change.then, moved)
         return Written(job)
+
+    def _push(self, adds: Sequence[Add], moved: list[Moved]) -> list[Job]:
+        """Add what goes with a change that has been made; what can't be added is left out."""
+        pushed = []
+        for add in adds:
+            try:
+                written = self._add(add, moved)
+            except UidTaken as error:
+                logger.warning("left out a job that goes with another one: %s", error)
+                continue
+            if written.job is not None and not written.existing:
+                pushed.append(written.job)
+        return pushed
 
     def _remove(self, change: Remove, moved: list[Moved]) -> Written:
         uid = uid_key(change.uid)
@@ -248,8 +265,17 @@ class Tables:
         moved: list[Moved] = []
         job = self._settle(change, moved).job
         assert job is not None
-        self.moved(*moved[0])
+        for one in moved:
+            self.moved(*one)
         return job
+
+    def push(self, adds: Sequence[Add]) -> list[Job]:
+        """Jobs that go with another one: those that could be added."""
+        moved: list[Moved] = []
+        pushed = self._push(adds, moved)
+        for one in moved:
+            self.moved(*one)
+        return pushed
 
     def unwait(self, taken: Taken, expires_ms: int) -> None:
         """Delete what the indexes hold of a job that waits."""
@@ -261,6 +287,16 @@ class Tables:
             self.txn.delete(pack_place(expires_ms, seq), db=self._db["expires"])
 
     # ---- the record and its indexes ---------------------------------------------------------------
+
+    def details(self, txn: Txn, uid: bytes, job: Job) -> Details:
+        """The job with all that is kept beside it."""
+        result = txn.get(uid, db=self._db["results"])
+        return Details(
+            job,
+            txn.get(uid, b"", db=self._db["bodies"]),
+            None if result is None else decode_result(result),
+            [decode_attempt(value) for _, value in prefixed(txn.cursor(self._db["attempts"]), uid)],
+        )
 
     def _job(self, uid: bytes) -> Job | None:
         record = self.txn.get(uid, db=self._jobs)

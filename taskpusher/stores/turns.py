@@ -9,11 +9,12 @@ from struct import pack
 from typing import Any
 
 import lmdb
+from msgspec import MsgspecError
 from msgspec.structs import replace
 
 from ..errors import ClaimLost
 from ..job import FINISHED, Held, Job, State, claimed, expired, to_record
-from .base import ATTEMPTS_KEPT, Claimed, Settle
+from .base import ATTEMPTS_KEPT, Claimed, Details, Settle, Then
 from .lanes import Taken
 from .layout import Row, encode, finished_key, readable
 from .tables import Tables
@@ -96,12 +97,20 @@ def _plain(change: Settle, before: Job) -> bool:
         and job.state in FINISHED
         and not before.key
         and job.attempt <= ATTEMPTS_KEPT
+        and not change.then
     )
 
 
-def claim(tables: Tables, limit: int, now: int, due: int, settled: list[Job | Exception]) -> Claimed:
+def claim(
+    tables: Tables,
+    limit: int,
+    now: int,
+    due: int,
+    settled: list[Job | Exception],
+    then: Then | None = None,
+) -> Claimed:
     """The next jobs. When many had to be passed over, fewer, and `next_due` says to ask again."""
-    claiming = _Claiming(tables, now)
+    claiming = _Claiming(tables, now, then)
     next_due = None
     while len(claiming.held) < limit:
         if claiming.passed_over >= MOST_PASSED_OVER:
@@ -113,16 +122,17 @@ def claim(tables: Tables, limit: int, now: int, due: int, settled: list[Job | Ex
             break
         claiming.claim(taken)
     claiming.put()
-    return Claimed(claiming.held, next_due, claiming.late, settled)
+    return Claimed(claiming.held, next_due, claiming.late, claiming.pushed, settled)
 
 
 class _Claiming:
     """Jobs that are claimed at one moment."""
 
-    def __init__(self, tables: Tables, now: int) -> None:
-        self._tables, self._now = tables, now
+    def __init__(self, tables: Tables, now: int, then: Then | None) -> None:
+        self._tables, self._now, self._then = tables, now, then
         self.held: list[Held] = []
         self.late: list[Job] = []  # past their expires_ms
+        self.pushed: list[Job] = []  # along with those
         self.passed_over = 0
         self._owner = tables.owner.encode()
         self._jobs: list[Row] = []
@@ -141,6 +151,8 @@ class _Claiming:
             after = expired(job, self._now)
             self.late.append(after)
             self._pass_over(uid, job, after)
+            if self._then is not None:
+                self.pushed += tables.push(self._then(self._details(uid, after)))
         elif full := tables.lanes.full_key(limits):
             self._pass_over(uid, job, replace(job, blocked_by=full))
         else:
@@ -164,6 +176,14 @@ class _Claiming:
         self.passed_over += 1
         self._tables.put(uid, before, after)
         self._tables.moved(before, after, uid)
+
+    def _details(self, uid: bytes, job: Job) -> Details:
+        """What `then` is told. What can't be read beside the job does not keep others from running."""
+        try:
+            return self._tables.details(self._tables.txn, uid, job)
+        except MsgspecError:
+            logger.exception("what is kept beside a job can't be read", extra={"uid": job.uid})
+            return Details(job, b"", None, [])
 
     def _leave_out(self, taken: Taken) -> None:
         """One that can't be read does not keep the others from running."""

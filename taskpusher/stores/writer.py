@@ -21,7 +21,7 @@ import lmdb
 
 from ..errors import StoreBroken, StoreFull, TaskPusherError
 from . import turns
-from .base import Add, Change, Claimed, Settle, Written
+from .base import Add, Change, Claimed, Commits, Settle, Then, Written
 from .layout import Txn
 from .tables import Tables
 
@@ -64,6 +64,10 @@ class Write:
     def is_big(self) -> bool:
         return len(self.changes) > AT_ONCE
 
+    def made(self) -> int:
+        """Changes that it brought."""
+        return 0 if self.result is None else len(self.changes)
+
     def adds(self) -> bool:
         return any(isinstance(change, Add) for change in self.changes)
 
@@ -75,12 +79,18 @@ class Write:
 class Claim:
     """Jobs asked for, by workers whose last ones are to be settled."""
 
-    __slots__ = ("due", "error", "future", "limit", "now", "result", "settles")
+    __slots__ = ("due", "error", "future", "limit", "now", "result", "settles", "then")
 
     def __init__(
-        self, limit: int, now: int, due: int, settles: Sequence[Settle], future: "asyncio.Future[Claimed]"
+        self,
+        limit: int,
+        now: int,
+        due: int,
+        settles: Sequence[Settle],
+        then: Then | None,
+        future: "asyncio.Future[Claimed]",
     ) -> None:
-        self.limit, self.now, self.due, self.settles = limit, now, due, settles
+        self.limit, self.now, self.due, self.settles, self.then = limit, now, due, settles, then
         self.future = future
         self.result: Claimed | None = None
         self.error: Exception | None = None
@@ -88,7 +98,7 @@ class Claim:
     def run(self, tables: Tables) -> Iterator[None]:
         self.error = None
         settled = turns.settle(tables, self.settles)
-        self.result = turns.claim(tables, self.limit, self.now, self.due, settled)
+        self.result = turns.claim(tables, self.limit, self.now, self.due, settled, self.then)
         yield from ()
 
     def weight(self) -> int:
@@ -96,6 +106,11 @@ class Claim:
 
     def is_big(self) -> bool:
         return False
+
+    def made(self) -> int:
+        """Changes that it brought."""
+        claimed = self.result
+        return len(self.settles) + (0 if claimed is None else len(claimed.jobs) + len(claimed.expired))
 
     def adds(self) -> bool:
         return False
@@ -141,6 +156,7 @@ class Writer:
         self._closing = False
         self.full = False
         self.commits = 0
+        self.figures = Commits()  # its seconds are noted in the thread
         self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="taskpusher-writer", daemon=True)
         self._thread.start()
@@ -255,6 +271,8 @@ class Writer:
 
     def _committed(self, batch: list[Request]) -> None:
         self.commits += bool(batch)
+        if batch:
+            self.figures.changes.note(sum(request.made() for request in batch))
         if self.full and batch:
             logger.warning("the disk has room again")
             self.full = False
@@ -330,7 +348,9 @@ class Writer:
         """Commit or drop it; why it was not kept, if running it once more may help."""
         try:
             if verdict is Verdict.COMMIT:
+                begun = time.perf_counter()
                 txn.commit()
+                self.figures.seconds.note(time.perf_counter() - begun)
                 return None
             txn.abort()
             if verdict is not Verdict.GROW:

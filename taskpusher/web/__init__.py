@@ -46,7 +46,9 @@ class App:
         self._guard = guard
         self._root_path = "/" + root_path.strip("/") if root_path.strip("/") else ""
         self._intake = Intake(pusher, max_body)
-        routes = [*Api(pusher, max_body).routes(), *BulkApi(pusher, max_body).routes(), *Describer().routes()]
+        self._answers = [0] * 6  # how many had a status of 1xx, 2xx … 5xx
+        api = Api(pusher, max_body, self._answers)
+        routes = [*api.routes(), *BulkApi(pusher, max_body).routes(), *Describer().routes()]
         self._router = Router(routes, redirect_slashes=False, default=_nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +59,9 @@ class App:
 
         async def sender(message: Message) -> None:
             nonlocal started
-            started = True
+            if not started:
+                started = True
+                self._answers[message["status"] // 100] += 1
             await send(message)
 
         try:
@@ -69,7 +73,7 @@ class App:
         except Exception as error:
             if started:
                 raise
-            await refuse(send, error)
+            await refuse(sender, error)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, root = self._place(scope)

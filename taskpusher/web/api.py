@@ -1,8 +1,11 @@
 """The routes below /add's: jobs, lists of jobs, queues, figures, health."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -32,6 +35,11 @@ from .requests import (
     uid_of,
 )
 
+if TYPE_CHECKING:
+    from .metrics import Metrics
+
+T = TypeVar("T")
+
 MOST_LISTED = 100
 LONGEST_CURSOR = 512  # characters
 MOST_CONCURRENCY = 100_000
@@ -42,9 +50,12 @@ _limit, _concurrency, _name = Whole(1, MOST_LISTED), Whole(0, MOST_CONCURRENCY),
 class Api:
     """The endpoints over one pusher."""
 
-    def __init__(self, pusher: TaskPusher, max_body: int) -> None:
+    def __init__(self, pusher: TaskPusher, max_body: int, answers: Sequence[int] = ()) -> None:
+        """`answers`: how many of our answers had a status of 1xx, 2xx and so on, counted elsewhere."""
         self._pusher = pusher
         self._max_body = max_body
+        self._answers = answers
+        self._metrics: Metrics | None = None
 
     def routes(self) -> list[BaseRoute]:
         pusher = self._pusher
@@ -59,6 +70,7 @@ class Api:
             route("/queues", GET=self.queues),
             route("/queues/{name:path}", PUT=self.set_queue),
             route("/stats", GET=self.stats),
+            route("/metrics", GET=self.metrics),
             route("/healthz", any_query=True, GET=self.healthz),
             route("/readyz", any_query=True, GET=self.readyz),
         ]
@@ -149,6 +161,12 @@ class Api:
 
     async def stats(self, request: Request) -> Response:
         return Json(views.stats(await self._pusher.stats()))
+
+    async def metrics(self, request: Request) -> Response:
+        if self._metrics is None:  # the library takes a tenth of a second to import, and few scrape at all
+            module = await asyncio.to_thread(import_module, f"{__package__}.metrics")
+            self._metrics = module.Metrics(self._pusher, self._answers)
+        return await self._metrics.scrape(request.headers.get("accept", ""))
 
     async def healthz(self, request: Request) -> Response:
         if self._pusher.blocked():

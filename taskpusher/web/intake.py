@@ -13,6 +13,7 @@ from ..errors import InvalidField
 from ..push import new_job
 from ..pusher import TaskPusher
 from ..stores.base import Add, Written
+from ..trace import Trace, carried
 from . import views
 from .answers import SECURITY
 from .auth import User
@@ -53,11 +54,12 @@ class Intake:
         media = content_type(header)
         accept = headers.get(b"accept", b"")
         bare = b"text/" in accept and wants_text(accept.decode("latin-1"))
+        trace = carried(scope["headers"]) if b"traceparent" in headers else None
         if (items := _batch(media, body)) is not None:
-            await self._push_many(items, send, bare)
+            await self._push_many(items, trace, send, bare)
             return
         pusher = self._pusher
-        add = new_job(read_fields(media, header, body), pusher.defaults, pusher.clock.now())
+        add = new_job(read_fields(media, header, body), pusher.defaults, pusher.clock.now(), trace)
         (written,) = await pusher.add(add)
         assert written.job is not None, "an add leaves a job"
         uid = written.job.uid
@@ -79,17 +81,19 @@ class Intake:
             return msgspec.json.encode({"uid": job.uid, "state": job.state})
         return msgspec.json.encode(views.whole(await self._pusher.details(job.uid), masked=False))
 
-    async def _push_many(self, items: Sequence[bytes | msgspec.Raw], send: Send, bare: bool) -> None:
+    async def _push_many(
+        self, items: Sequence[bytes | msgspec.Raw], trace: Trace | None, send: Send, bare: bool
+    ) -> None:
         if len(items) > MOST_JOBS:
             raise too_many(len(items), MOST_JOBS)
         if not items:
             raise Problem(422, "No jobs", "there is no job in the batch; send one at least", field="body")
-        written = await self._pusher.add(*await self._read(items))
+        written = await self._pusher.add(*await self._read(items, trace))
         uids = [one.job.uid for one in written if one.job is not None]
         body = "".join(f"{uid}\n" for uid in uids).encode() if bare else msgspec.json.encode({"uids": uids})
         await _answer(send, 201, body, bare)
 
-    async def _read(self, items: Sequence[bytes | msgspec.Raw]) -> list[Add]:
+    async def _read(self, items: Sequence[bytes | msgspec.Raw], trace: Trace | None) -> list[Add]:
         defaults, now = self._pusher.defaults, self._pusher.clock.now()
         adds: list[Add] = []
         read = 0
@@ -99,7 +103,7 @@ class Intake:
                 read = 0
                 await asyncio.sleep(0)
             try:
-                adds.append(new_job(json_object(item, index), defaults, now))
+                adds.append(new_job(json_object(item, index), defaults, now, trace))
             except InvalidField as error:
                 raise error.at(index) from None
         return adds

@@ -92,6 +92,7 @@ def document() -> dict[str, Any]:
 
 
 _PROBLEM = "application/problem+json"
+_OPENMETRICS = "application/openmetrics-text"
 
 
 # ---- parts of an operation ----------------------------------------------------------------------------
@@ -383,6 +384,8 @@ def _figures() -> Iterable[tuple[str, str, dict[str, Any]]]:
     stats = {200: _answer("Figures.", ref("Stats"))}
     yield "get", "/stats", _operation("getStats", "figures", "How it goes.", stats, _GUARDED)
     this = {200: _answer("This document.", {"type": "object"})}
+    metrics = {200: _answer("In the text format that was asked for.", text(), PLAIN, _OPENMETRICS)}
+    yield "get", "/metrics", _operation("getMetrics", "figures", "Figures for Prometheus.", metrics, _GUARDED)
     yield "get", "/openapi.json", _operation("describe", "figures", "This document.", this, _GUARDED)
     for path, name, summary, bad in (
         ("/healthz", "getHealth", "Whether it works.", "The event loop was blocked for 5 s within a minute."),

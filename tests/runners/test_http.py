@@ -11,6 +11,7 @@ from taskpusher.job import ErrorClass, Result
 from taskpusher.runners.base import Failure, Outcome, Success
 from taskpusher.runners.http import HttpRunner, parse_success, retry_after, tidy
 from taskpusher.runners.transport import Answer, Call, CallFailed, NotSent, Unknown
+from taskpusher.trace import Trace
 
 from .target import Peer, Target, held, well
 
@@ -409,3 +410,22 @@ async def test_a_message_never_holds_the_password(runner: HttpRunner) -> None:
             assert isinstance(outcome, Failure)
             assert "hunter2" not in outcome.message
         target.script = well
+
+
+# ---- trace context ------------------------------------------------------------------------------------
+
+TRACE = Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "congo=t61")
+
+
+async def test_the_trace_of_the_push_goes_with_the_call() -> None:
+    call = await sent(trace=TRACE)
+    assert value(call, "traceparent") == [TRACE.parent]
+    assert value(call, "tracestate") == ["congo=t61"]
+    assert value(await sent(trace=Trace(TRACE.parent)), "tracestate") == []
+    assert value(await sent(), "traceparent") == []
+
+
+@pytest.mark.parametrize("name", ["traceparent", "TraceParent", "tracestate"])
+async def test_a_jobs_own_trace_headers_win(name: str) -> None:
+    call = await sent(trace=TRACE, headers=((name, "own"),))
+    assert [line for line in lines(call) if line.lower().startswith("trace")] == [f"{name}: own"]

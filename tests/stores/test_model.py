@@ -101,6 +101,10 @@ class Walk:
         except TaskPusherError:
             for uid in {uid for change in changes if (uid := uid_of(change))}:
                 assert await self.store.get(uid) == before.get(uid)
+            followers = [add.job for change in changes for add in getattr(change, "then", ())]
+            assert [await self.store.get(job.uid) for job in followers] == [
+                before.get(job.uid) for job in followers
+            ]
 
     def change(self) -> Change:
         pick, roll = self.random.choice, self.random.random()
@@ -150,6 +154,11 @@ class Walk:
             hosts[job.host] += 1
         if len(claimed.jobs) < limit:
             assert not [job for job in ready.values() if may_run(job)], "a job that may run was left"
+
+    def followers(self, job: Job) -> tuple[Add, ...]:
+        """Jobs to go with a change: one that can't be added, and one whose key may be taken."""
+        fields = {"queue": self.random.choice("ab"), "key": self.random.choice(["", "k"])}
+        return Add(replace(job, fingerprint=b"another")), Add(a_job(**fields, due_ms=self.now))
 
     def some_running(self) -> list[Job]:
         running = [job for job in self.jobs.values() if job.state is State.RUNNING]
@@ -201,6 +210,8 @@ MOVES: list[Callable[[Walk, Job], Edit | Settle]] = [
     lambda walk, job: settled(job, OK, walk.now),
     lambda walk, job: settled(job, Failure(ErrorClass.UNKNOWN, "reset"), walk.now),
     lambda walk, job: settled(job, Released("stopped"), walk.now),
+    lambda walk, job: replace(settled(job, OK, walk.now), then=walk.followers(job)),
+    lambda walk, job: Edit(expired(job, walk.now), then=walk.followers(job)),
 ]
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from taskpusher.runners.base import Success
+from taskpusher.trace import Trace
 from taskpusher.web.intake import wants_text
 
 URL = "http://app.example/work?a=1&b=ü"
@@ -308,3 +309,35 @@ async def test_a_push_is_run(site: Any, client: httpx.AsyncClient, eventually: A
 
     await eventually(completed)
     assert [(held.job.uid, held.body) for held in site.runner.ran] == [(uid, b"x")]
+
+
+# ---- trace context ------------------------------------------------------------------------------------
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    "sent", [{"data": {"url": URL}}, {"json": {"url": URL} | LATER}, {"json": [{"url": URL}, {"url": URL}]}]
+)
+async def test_the_trace_of_a_push_is_kept_with_each_job(
+    client: httpx.AsyncClient, site: Any, sent: dict[str, Any]
+) -> None:
+    headers = [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]
+    answer = await client.post("/add", headers=headers, **sent)
+    assert answer.status_code == 201
+    uids = answer.json().get("uids") or [answer.json()["uid"]]
+    assert [(await site.pusher.get(uid)).trace for uid in uids] == [Trace(PARENT, "a=1,b=2")] * len(uids)
+
+
+async def test_an_invalid_trace_is_ignored(client: httpx.AsyncClient, site: Any) -> None:
+    twice = [("traceparent", PARENT), ("traceparent", PARENT)]
+    for headers in ([("traceparent", "x" * 5000)], twice, [("tracestate", "a=1")]):
+        answer = await client.post("/add", headers=headers, data={"url": URL})
+        assert answer.status_code == 201
+        assert (await site.pusher.get(answer.json()["uid"])).trace is None
+
+
+async def test_the_same_request_of_another_trace_is_the_same_request(client: httpx.AsyncClient) -> None:
+    form = {"url": URL, "uid": UID} | LATER
+    assert (await client.post("/add", data=form)).status_code == 201
+    assert (await client.post("/add", data=form, headers={"traceparent": PARENT})).status_code == 200
