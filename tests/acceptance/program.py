@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 PATIENCE = 20.0  # seconds until something that shall happen has not
 COMMAND = (sys.executable, "-m", "taskpusher")
@@ -36,6 +39,16 @@ def until(look: Callable[[], T], within: float = PATIENCE, what: Callable[[], ob
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
+
+
+def installed(name: str) -> str:
+    """Where that program is; CI has to have it, elsewhere the test is skipped."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is not installed: CI has to install it")
+        pytest.skip(f"{name} is not installed")
+    return found
 
 
 class Tasker:
