@@ -19,6 +19,7 @@ from .transcripts import MARK, matches, transcript
 TEXT = PAGE.read_text("utf-8")
 COPY = "/var/backups/tasker/2026-11-20T033412Z"
 DB = "/var/lib/tasker/tasker.db"
+ALERTS = PAGE.parents[1] / "examples" / "operations" / "tasker-alerts.yml"
 
 
 def section(title: str) -> str:
@@ -299,3 +300,13 @@ def test_prometheus_takes_its_files(machine: Machine) -> None:
     assert said.count("SUCCESS") == 4, said
     password = machine.path("/etc/tasker/watchers").read_text().partition(":")[2]
     assert machine.path("/etc/prometheus/tasker-password").read_text() == password
+
+
+def test_the_alerts_ask_for_figures_that_there_are(machine: Machine) -> None:
+    answer = machine.run("curl -sS -u $(cat /etc/tasker/watchers) localhost:9900/metrics")
+    if '"status":404' in answer:
+        pytest.skip("this tasker has no /metrics")
+    there = set(re.findall(r"^(\w+)(?:\{| )", answer, re.MULTILINE))
+    asked = set(re.findall(r"\b(?:taskpusher|process)_\w+", ALERTS.read_text()))
+    assert len(asked) > 10
+    assert asked <= there
