@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from .job import Job
+from .masking import masked_url
 
 logger = logging.getLogger("taskpusher")
 
@@ -46,7 +47,7 @@ def _facts(job: Job) -> dict[str, object]:
         "uid": job.uid,
         "state": job.state.value,
         "queue": job.queue,
-        "url": job.target,
+        "url": masked_url(job.target),
     }
     if job.attempt:
         facts |= {"attempt": job.attempt, "failures": f"{job.failures}/{job.max_attempts}"}

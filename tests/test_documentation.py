@@ -94,8 +94,10 @@ def test_every_command_is_documented_with_all_its_options(name: str) -> None:
 # ---- shell blocks -------------------------------------------------------------------------------------
 
 COMMANDS = {
-    ".venv/bin/pip", ".venv/bin/pytest", ".venv/bin/tasker", "cat", "chmod", "cp", "curl", "cut", "export",
-    "mkdir", "mv", "printf", "python3", "systemctl", "tasker", "touch",
+    ".venv/bin/pip", ".venv/bin/pytest", ".venv/bin/tasker", "/opt/taskpusher/.venv/bin/pip",
+    "cat", "chmod", "cp", "curl", "cut", "df", "export", "install", "journalctl", "jq", "kill", "ln", "ls",
+    "mkdir", "mv", "printf", "promtool", "python3", "rm", "sed", "sort", "systemctl", "tasker", "touch",
+    "uniq", "useradd",
 }  # fmt: skip
 
 
@@ -109,19 +111,26 @@ def command_lines(script: str) -> Iterator[list[str]]:
         for word in [*words, ";"]:
             if set(word) <= set(";|&()") and word:
                 if command and not re.fullmatch(r"\w+=\$?", command[0]):
-                    yield command
+                    yield started_by(command)
                 command = []
             else:
                 command.append(word)
 
 
+def started_by(command: list[str]) -> list[str]:
+    """The command that this one starts, if it does."""
+    if command[:4] == ["runuser", "-u", "tasker", "--"]:
+        return command[4:]
+    return [*command[1:], "UID"] if command[0] == "xargs" else command
+
+
 def shell_pages() -> list[tuple[str, list[str]]]:
-    pages = [ROOT / "README.md", ROOT / "docs" / "operating.md", ROOT / "docs" / "commands.md"]
+    pages = [ROOT / "README.md", ROOT / "docs" / "operations.md", ROOT / "docs" / "commands.md"]
     return [
         (page.name, command)
         for page in pages
         for language, text in blocks(page.read_text("utf-8"))
-        if language in ("sh", "console")
+        if language in ("sh", "console") and not text.startswith("#!")
         for command in command_lines(typed(text) if language == "console" else text)
     ]
 
@@ -162,6 +171,31 @@ def test_what_docs_say_of_tasker_in_passing_are_options_too() -> None:
             check_options(shlex.split(line))
         for name in re.findall(r"`tasker ([a-z]+)[^`]*`", text):
             command_named(name)
+
+
+# ---- files that are quoted ----------------------------------------------------------------------------
+
+OPERATIONS = ROOT / "docs" / "operations.md"
+FILES = ROOT / "examples" / "operations"
+ONLY_LINKED = {"tasker-alerts.yml", "tasker-alerts-test.yml"}
+
+
+@pytest.mark.parametrize("file", sorted(FILES.iterdir()), ids=lambda file: file.name)
+def test_a_file_for_operators_stands_in_the_page_as_it_is(file: Path) -> None:
+    page, link = OPERATIONS.read_text("utf-8"), f"[{file.name}](../examples/operations/{file.name})"
+    assert link in page
+    if file.name not in ONLY_LINKED:
+        quoted = re.search(rf"{re.escape(link)}[^\n]*:\n\n```\w+\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        assert quoted is not None
+        assert quoted[1] == file.read_text("utf-8")
+
+
+def test_every_alert_says_what_to_do() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (FILES / "tasker-alerts.yml").read_text("utf-8"))
+    assert len(alerts) > 10
+    for alert in alerts:
+        row = rf"^\| .*`{alert}`.* \| .+ \|$"
+        assert re.search(row, OPERATIONS.read_text("utf-8"), re.MULTILINE), alert
 
 
 # ---- links --------------------------------------------------------------------------------------------

@@ -355,7 +355,7 @@ class LmdbStore:
         return await self._read_aside(lambda: self._read(lambda txn: figures.queues(txn, self._tables)))
 
     async def figures(self) -> StoreFigures:
-        self._room.check(0, doubtful=False)  # it may have changed since the last push
+        self._room.check(1, doubtful=False)  # any room at all: it may have changed since the last push
 
         def look(txn: Txn) -> StoreFigures:
             size = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]

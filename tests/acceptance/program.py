@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 PATIENCE = 20.0  # seconds until something that shall happen has not
 COMMAND = (sys.executable, "-m", "taskpusher")
@@ -43,6 +46,16 @@ def free_port() -> int:
                 return port
         except OSError:
             pass
+
+
+def installed(name: str) -> str:
+    """Where that program is; CI has to have it, elsewhere the test is skipped."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is not installed: CI has to install it")
+        pytest.skip(f"{name} is not installed")
+    return found
 
 
 class Tasker:

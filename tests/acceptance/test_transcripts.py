@@ -2,7 +2,6 @@
 uids, times and figures."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,32 +9,9 @@ from pathlib import Path
 
 from .program import PATIENCE, Tasker
 from .target import Target
+from .transcripts import MARK, alike, transcript
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
-MARK = "-- next --"
-
-
-def transcript() -> list[tuple[str, str]]:
-    """(command, what it says), in the order of the page."""
-    found: list[tuple[str, str]] = []
-    for block in re.findall(r"^```console\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE):
-        for line in block.splitlines(keepends=True):
-            if line.startswith("$ "):
-                found.append((line[2:].rstrip("\n"), ""))
-            else:
-                found[-1] = (found[-1][0], found[-1][1] + line)
-    return found
-
-
-def alike(said: str) -> list[str]:
-    """The lines without what is another one every time."""
-    said = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID", said)
-    said = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", said)
-    said = re.sub(r"^in /.*", "in PATH", said, flags=re.MULTILINE)
-    said = re.sub(r"localhost:\d+", "localhost", said)
-    said = re.sub(r"\d[\d,.]*e-\d+", "N", said)
-    said = re.sub(r"(\d[\d,.]*(ms|s|m|h|d)?\b|\d+(?=[hd]\d))+( [KMGT]iB| B)?", "N", said)
-    return [" ".join(line.split()) for line in said.splitlines()]
 
 
 def test_the_transcripts_of_the_commands_are_true(
@@ -43,7 +19,7 @@ def test_the_transcripts_of_the_commands_are_true(
 ) -> None:
     (tmp_path / "passwords").write_text("app:secret\n")
     tasker = start("--basicauth", f"@{tmp_path / 'passwords'}", auth="app:secret")
-    steps = transcript()
+    steps = transcript(PAGE.read_text("utf-8"))
     assert len(steps) > 15
     script = "\n".join(f"{command}\necho '{MARK}'" for command, _ in steps)
     script = script.replace("localhost:9900", f"127.0.0.1:{tasker.port}")
