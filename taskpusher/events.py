@@ -12,7 +12,7 @@ Listener = Callable[[Sequence[Job]], None]
 
 
 class Events:
-    """Tells of every move that was written. A listener must be quick and must not raise."""
+    """Tells of every move that was written. A listener must be quick."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
@@ -24,22 +24,27 @@ class Events:
 
     def moved(self, jobs: Sequence[Job]) -> None:
         """A person moved the jobs, or pushed them."""
-        for listener in self._listeners:
-            listener(jobs)
+        self._tell(jobs)
         if logger.isEnabledFor(logging.DEBUG):
             for job in jobs:
                 logger.debug("job %s", job.state.value, extra=_facts(job))
 
     def settled(self, jobs: Sequence[Job], what: str = "job failed") -> None:
         """The tasker settled the jobs: what went wrong is worth a line."""
-        for listener in self._listeners:
-            listener(jobs)
+        self._tell(jobs)
         debug = logger.isEnabledFor(logging.DEBUG)
         for job in jobs:
             if job.error is not None:
                 logger.info(what, extra=_facts(job))
             elif debug:
                 logger.debug("job %s", job.state.value, extra=_facts(job))
+
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(jobs)
+            except Exception:  # the jobs go on, and the others hear of them
+                logger.exception("a listener failed")
 
 
 def _facts(job: Job) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from .clock import Clock
-from .errors import ClaimLost, StoreError
+from .errors import ClaimLost, StoreBroken, StoreError
 from .job import Held, Job
 from .stores.base import Claimed, Settle, Store, Then
 
@@ -131,9 +131,8 @@ class Feed:
         self._claims.discard(claim)
         self._asked -= limit
         self._unsettled -= len(settling)
-        if claim.cancelled():
-            return
-        if error := claim.exception():
+        error = StoreBroken("the store dropped a claim") if claim.cancelled() else claim.exception()
+        if error is not None:
             self._refused(settling, error)
             return
         claimed = claim.result()
@@ -150,13 +149,16 @@ class Feed:
                 future.set_exception(error)
         if isinstance(error, StoreError):
             self._sleep(self._clock.now() + 1000)
-        elif not settling:
-            raise error
+            return
+        while self._waiters:  # a fault of the store's: whoever waits must not wait for ever
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def _settled(self, settling: list[Settling], claimed: Claimed) -> None:
         """Tell what was settled; whoever had it settled waits for the next job from now on."""
         closed = self.closed.is_set()
-        told, pushed = claimed.expired, claimed.pushed
+        told, pushed = [*claimed.expired], [*claimed.pushed]
         for (change, future), job in zip(settling, claimed.settled, strict=True):
             if isinstance(job, Job):
                 told.append(job)

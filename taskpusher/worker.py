@@ -154,7 +154,7 @@ class Workers:
 
     def _give_back(self, held: Held) -> None:
         """A job came when nobody wanted one any more: nothing was sent, it goes back to its place."""
-        outcome = Released("it was claimed as the tasker stopped; nothing was sent", sent=False)
+        outcome = Released("nobody was free to run it any more; nothing was sent", sent=False)
         change = settle(held.job, outcome, self._clock.now(), 0.0, self._random)
         task = asyncio.create_task(self._settle(change))
         self._returns.add(task)

@@ -20,3 +20,18 @@ def test_a_jobs_url_is_logged_without_its_secrets(
         tell(Events(), [job])
     (record,) = caplog.records
     assert vars(record)["url"] == "http://***@host/work?token=***&user=5"
+
+
+def test_a_listener_that_fails_keeps_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    events, heard = Events(), []
+
+    def fails(jobs: object) -> None:
+        raise RuntimeError("no")
+
+    events.listen(fails)
+    events.listen(heard.extend)
+    job = a_job()
+    events.moved([job])
+    events.settled([job])
+    assert heard == [job, job]
+    assert caplog.messages.count("a listener failed") == 2

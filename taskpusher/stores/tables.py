@@ -12,7 +12,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from ..errors import ClaimLost, KeyTaken, StaleEdit, UidTaken, UnknownJob
-from ..job import FINISHED, LIVE, Job, State, from_record, to_record
+from ..job import FINISHED, LIVE, AttemptRecord, Job, State, from_record, to_record
 from .base import ATTEMPTS_KEPT, Add, Caps, Change, Details, Edit, QueueRule, Remove, Settle, Written
 from .counts import Counts
 from .lanes import Head, Lane, Lanes, Taken
@@ -189,8 +189,9 @@ class Tables:
             wish = before.wish if job.state is State.WAITING else None
             job = replace(job, revision=before.revision + 1, progress=before.progress, wish=wish)
         result = None if change.result is None else encode(change.result)
+        attempt = None if change.attempt is None else encode(change.attempt)  # what may raise, before puts
         self.put(uid, before, job)
-        self._note_attempt(uid, change)
+        self._note_attempt(uid, change.attempt, attempt)
         if result is not None:
             self.txn.put(uid, result, db=self._db["results"])
         moved.append((before, job, uid))
@@ -201,13 +202,14 @@ class Tables:
         job = change.job
         uid = uid_key(job.uid)
         before = self._unchanged(uid, job.uid, job.revision - 1)
+        attempt = None if change.attempt is None else encode(change.attempt)
         self.put(uid, before, job)
         if change.body is not None:
             if change.body:
                 self.txn.put(uid, change.body, db=self._db["bodies"])
             else:
                 self.txn.delete(uid, db=self._db["bodies"])
-        self._note_attempt(uid, change)
+        self._note_attempt(uid, change.attempt, attempt)
         moved.append((before, job, uid))
         self._push(change.then, moved)
         return Written(job)
@@ -244,12 +246,11 @@ class Tables:
             raise StaleEdit(name)
         return job
 
-    def _note_attempt(self, uid: bytes, change: Settle | Edit) -> None:
-        attempt = change.attempt
+    def _note_attempt(self, uid: bytes, attempt: AttemptRecord | None, record: bytes | None) -> None:
         if attempt is None:
             return
         attempts = self._db["attempts"]
-        self.txn.put(uid + pack(">I", attempt.number), encode(attempt), db=attempts)
+        self.txn.put(uid + pack(">I", attempt.number), record, db=attempts)
         if attempt.number > ATTEMPTS_KEPT:
             self.txn.delete(uid + pack(">I", attempt.number - ATTEMPTS_KEPT), db=attempts)
 

@@ -4,7 +4,7 @@ What the general way in tables.py does for any change is done here for these two
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from struct import pack
 from typing import Any
 
@@ -21,7 +21,9 @@ from .tables import Tables
 
 logger = logging.getLogger("taskpusher")
 
-MOST_PASSED_OVER = 500  # jobs that one claim may move to a blocked lane or expire before it comes up for air
+AT_ONCE = 100 << 12  # bytes of bodies claimed before others get their turn; a job counts a page at least
+PAGE = 1 << 12
+MOST_PASSED_OVER = 500  # jobs that one claim may move to a blocked lane or expire; it is asked for again then
 
 
 def settle(tables: Tables, changes: Sequence[Settle]) -> list[Job | Exception]:
@@ -108,7 +110,7 @@ def claim(
     due: int,
     settled: list[Job | Exception],
     then: Then | None = None,
-) -> Claimed:
+) -> Generator[None, None, Claimed]:
     """The next jobs. When many had to be passed over, fewer, and `next_due` says to ask again."""
     claiming = _Claiming(tables, now, then)
     next_due = None
@@ -121,6 +123,9 @@ def claim(
             next_due = tables.lanes.next_due()
             break
         claiming.claim(taken)
+        if claiming.weight >= AT_ONCE:
+            claiming.weight = 0
+            yield
     claiming.put()
     return Claimed(claiming.held, next_due, claiming.late, claiming.pushed, settled)
 
@@ -134,6 +139,7 @@ class _Claiming:
         self.late: list[Job] = []  # past their expires_ms
         self.pushed: list[Job] = []  # along with those
         self.passed_over = 0
+        self.weight = 0  # bytes, since others had their turn
         self._owner = tables.owner.encode()
         self._jobs: list[Row] = []
         self._running: list[Row] = []
@@ -142,6 +148,7 @@ class _Claiming:
     def claim(self, taken: Taken) -> None:
         """Have the job run, wait in the lane of a full limit key, or expire."""
         tables, uid = self._tables, taken[2][2]
+        self.weight += PAGE
         job = readable(uid, tables.txn.get(uid, db=tables.db("jobs")))
         if job is None:
             self._leave_out(taken)
@@ -170,6 +177,7 @@ class _Claiming:
         tables.running[job.uid] = (uid, after)
         self._begun[job.queue] = self._begun.get(job.queue, 0) + 1
         body = tables.txn.get(uid, b"", db=tables.db("bodies")) if job.body_size else b""
+        self.weight += len(body)
         self.held.append(Held(after, body))
 
     def _pass_over(self, uid: bytes, before: Job, after: Job) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import lmdb
 
 from ..errors import StoreBroken, StoreFull, TaskPusherError
+from ..job import Job
 from . import turns
 from .base import Add, Change, Claimed, Commits, Settle, Then, Written
 from .layout import Txn
@@ -97,9 +98,12 @@ class Claim:
 
     def run(self, tables: Tables) -> Iterator[None]:
         self.error = None
-        settled = turns.settle(tables, self.settles)
-        self.result = turns.claim(tables, self.limit, self.now, self.due, settled, self.then)
-        yield from ()
+        settled: list[Job | Exception] = []
+        for first in range(0, len(self.settles), AT_ONCE):
+            if first:
+                yield
+            settled += turns.settle(tables, self.settles[first : first + AT_ONCE])
+        self.result = yield from turns.claim(tables, self.limit, self.now, self.due, settled, self.then)
 
     def weight(self) -> int:
         return self.limit + len(self.settles)
@@ -152,8 +156,8 @@ class Writer:
         self._pause: asyncio.TimerHandle | None = None  # until a full disk is tried again
         self._resting = False
         self._rest_timer: asyncio.TimerHandle | None = None
-        self._used = 0.0  # loop time of the last commit
-        self._closing = False
+        self._idle_since = 0.0  # loop time
+        self._closing = self._ended = False
         self.full = False
         self.commits = 0
         self.figures = Commits()  # its seconds are noted in the thread
@@ -165,6 +169,9 @@ class Writer:
 
     def submit(self, request: Request) -> None:
         """Queue a request. What is submitted before the loop's next turn shares a commit."""
+        if self._ended:
+            request.future.set_exception(StoreBroken("the store is closed"))
+            return
         self._pending.append(request)
         if not self._busy:
             self._begin()
@@ -210,7 +217,7 @@ class Writer:
             self._hand_over(Verdict.END)
         else:
             self._busy = False
-            self._used = self._loop.time()
+            self._idle_since = self._loop.time()
             if self._rest_timer is None:
                 self._rest_timer = self._loop.call_later(REST, self._rest)
 
@@ -219,7 +226,7 @@ class Writer:
         self._rest_timer = None
         if self._busy:
             return  # the timer is set again when nothing is left
-        left = self._used + REST - self._loop.time()
+        left = self._idle_since + REST - self._loop.time()
         if left > 0:
             self._rest_timer = self._loop.call_later(left, self._rest)
         else:
@@ -267,6 +274,7 @@ class Writer:
 
     def _hand_over(self, verdict: Verdict) -> None:
         self._txn = None
+        self._ended = verdict is Verdict.END
         self._verdicts.put(verdict)
 
     def _committed(self, batch: list[Request]) -> None:
@@ -292,12 +300,6 @@ class Writer:
 
     def _again(self, batch: list[Request], error: lmdb.Error) -> None:
         """Nothing of the batch was kept: run it once more, when there is room for it."""
-        try:
-            self._tables.load(self._txn)
-        except BaseException as failure:
-            self._hand_over(Verdict.END)
-            self._fail(failure)
-            return
         self._pending = batch + self._pending
         if isinstance(error, lmdb.MapFullError) or self._refuse():
             self._next()
@@ -333,6 +335,8 @@ class Writer:
         try:
             while True:
                 txn = self._env.begin(write=True)
+                if error is not None:  # here: it may take a second, and the loop has nothing of ours to touch
+                    self._tables.load(txn)
                 self._loop.call_soon_threadsafe(self._opened, txn, error)
                 verdict = self._verdicts.get()
                 error = self._end(txn, verdict)

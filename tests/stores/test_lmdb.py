@@ -11,8 +11,10 @@ import lmdb
 import pytest
 
 from taskpusher.errors import StoreBroken, StoreFull, StoreLocked, StoreUnreadable
-from taskpusher.job import State
-from taskpusher.stores.base import Add, Query
+from taskpusher.job import ErrorClass, State, canceled
+from taskpusher.runners.base import Failure
+from taskpusher.stores.base import Add, Edit, Query, QueueRule
+from taskpusher.stores.check import check
 from taskpusher.stores.layout import uid_key
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.testing import NOW, OK, a_job, eventually, no_limits, refused, settled
@@ -327,3 +329,25 @@ async def test_a_running_record_that_cannot_be_read_keeps_no_store_closed(tmp_pa
     store = await opened(tmp_path)
     assert await store.orphans(NOW) == ([good], None)
     await store.close()
+
+
+async def test_a_settlement_that_cannot_be_stored_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    await store.write(Add(a_job(kind="command", key="k", max_attempts=3)))
+    (held,) = (await store.claim(1, NOW)).jobs
+    wished = canceled(held.job, NOW)
+    await store.write(Edit(wished))
+    change = settled(wished, Failure(ErrorClass.UNKNOWN, "half a character: \ud800"))
+    (refusal,) = (await store.claim(0, NOW, None, [change])).settled
+    assert isinstance(refusal, UnicodeEncodeError)
+    assert await store.get(wished.uid) == wished
+    assert await store.counts() == {(State.RUNNING, "default"): 1}
+    await store.write(settled(wished, OK))
+    await store.close()
+    assert not check(store.path).findings
+
+
+async def test_a_store_that_is_closed_refuses_what_comes_late(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    await store.close()
+    await refused(StoreBroken, store.write(QueueRule("default", paused=True)))
