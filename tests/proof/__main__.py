@@ -1,4 +1,4 @@
-"""The one command: `python -m tests.proof ROW`, from the repository's root. Exits with 1 if a bar is missed."""
+"""The one command: `python -m tests.proof ROW`, from the repository's root. Exits with 1 for a bar missed."""
 
 import argparse
 import random
