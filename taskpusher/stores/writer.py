@@ -108,7 +108,7 @@ class Verdict(Enum):
     """What the thread is to make of a transaction."""
 
     COMMIT = auto()
-    GROW = auto()  # drop it: the map is full
+    AGAIN = auto()  # drop it for the error that running it met; once more, if there may be room then
     REST = auto()  # drop it; another one when it is asked for
     BEGIN = auto()  # after a rest
     END = auto()  # drop it: nothing more will come
@@ -132,6 +132,7 @@ class Writer:
         self._batch: list[Request] = []  # in the transaction under way
         self._steps: Iterator[None] = iter(())  # of running the batch
         self._txn: Txn = None  # open, and ours; None while the thread has it
+        self._met: lmdb.Error | None = None  # by running the batch; goes with the verdict AGAIN
         self._big_next = False  # whose turn it is, where big and small requests are pending
         self._busy = True  # a batch is under way, or the next one is on its way to begin
         self._pause: asyncio.TimerHandle | None = None  # until a full disk is tried again
@@ -230,8 +231,9 @@ class Writer:
             next(self._steps)
         except StopIteration:
             self._hand_over(Verdict.COMMIT)
-        except lmdb.MapFullError:
-            self._hand_over(Verdict.GROW)
+        except lmdb.Error as error:  # a big transaction writes pages before its commit
+            self._met = error
+            self._hand_over(Verdict.AGAIN)
         except BaseException as error:
             self._hand_over(Verdict.END)
             self._fail(error)
@@ -333,9 +335,10 @@ class Writer:
                 txn.commit()
                 return None
             txn.abort()
-            if verdict is not Verdict.GROW:
-                return None
-            full: lmdb.Error = lmdb.MapFullError("the map is full")
+            met, self._met = self._met, None
+            if met is not None:
+                raise met
+            return None
         except lmdb.MapFullError as error:
             full = error
         except lmdb.Error as error:
