@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -42,6 +43,19 @@ static char root[PATH_MAX];
 static size_t root_length;
 static int fault, fault_at, operations;
 static const char *fault_until;
+
+/* A signal's handler writes to a descriptor too: it has to wait until we are done. */
+static void take_order(sigset_t *before) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, before);
+  pthread_mutex_lock(&order);
+}
+
+static void leave_order(const sigset_t *before) {
+  pthread_mutex_unlock(&order);
+  pthread_sigmask(SIG_SETMASK, before, NULL);
+}
 
 __attribute__((constructor)) static void begin(void) {
   const char *log = getenv("DISK_LOG"), *where = getenv("DISK_ROOT"), *what = getenv("DISK_FAULT");
@@ -163,17 +177,18 @@ static ssize_t really(enum how how, int fd, const struct iovec *parts, int count
 }
 
 static ssize_t written(enum how how, int fd, const struct iovec *parts, int count, off_t offset) {
+  sigset_t before;
   char path[PATH_MAX];
   int kept = errno;
   name_of(fd, path);
   errno = kept;
   if (is_socket(path)) {
-    pthread_mutex_lock(&order);
+    take_order(&before);
     note('O', "", NULL, fd, 0, 0, parts, count, total(parts, count));
-    pthread_mutex_unlock(&order);
+    leave_order(&before);
   }
   if (!below_root(path)) return really(how, fd, parts, count, offset);
-  pthread_mutex_lock(&order);
+  take_order(&before);
   int flags = fcntl(fd, F_GETFL);
   struct stat found;
   if (how == WRITE || how == WRITEV) {
@@ -183,7 +198,7 @@ static ssize_t written(enum how how, int fd, const struct iovec *parts, int coun
   ssize_t n = fails('W', path, fd) ? -1 : really(how, fd, parts, count, offset);
   kept = errno;
   if (n > 0) note('W', path, NULL, fd, (flags & O_DSYNC) == O_DSYNC, offset, parts, count, n);
-  pthread_mutex_unlock(&order);
+  leave_order(&before);
   errno = kept;
   return n;
 }
@@ -211,23 +226,25 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t offset) {
 /* ---- sockets ---- */
 
 static void said(int fd, const struct iovec *parts, int count) {
+  sigset_t before;
   if (log_fd < 0) return;
   int kept = errno;
-  pthread_mutex_lock(&order);
+  take_order(&before);
   note('O', "", NULL, fd, 0, 0, parts, count, total(parts, count));
-  pthread_mutex_unlock(&order);
+  leave_order(&before);
   errno = kept;
 }
 
 static void heard(int fd, const struct iovec *parts, int count, ssize_t size) {
+  sigset_t before;
   char path[PATH_MAX];
   int kept = errno;
   if (size > 0 && log_fd >= 0) {
     name_of(fd, path);
     if (is_socket(path)) {
-      pthread_mutex_lock(&order);
+      take_order(&before);
       note('I', "", NULL, fd, 0, 0, parts, count, size < HEARD ? size : HEARD);
-      pthread_mutex_unlock(&order);
+      leave_order(&before);
     }
   }
   errno = kept;
@@ -267,21 +284,22 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
 /* ---- syncs ---- */
 
 static int synced(int fd, int (*really_sync)(int)) {
+  sigset_t before;
   char path[PATH_MAX];
   name_of(fd, path);
   if (!below_root(path)) return really_sync(fd);
-  pthread_mutex_lock(&order);
+  take_order(&before);
   int broken = fails('S', path, fd), kept = errno;
   if (!broken) note('S', path, NULL, fd, 0, 0, NULL, 0, 0);
-  pthread_mutex_unlock(&order);
+  leave_order(&before);
   errno = kept;
   if (broken) return -1;
   int result = really_sync(fd);
   kept = errno;
   if (!result) {
-    pthread_mutex_lock(&order);
+    take_order(&before);
     note('s', path, NULL, fd, 0, 0, NULL, 0, 0);
-    pthread_mutex_unlock(&order);
+    leave_order(&before);
   }
   errno = kept;
   return result;
@@ -293,40 +311,43 @@ int fdatasync(int fd) { return synced(fd, REAL(fdatasync)); }
 /* ---- sizes and names ---- */
 
 int ftruncate(int fd, off_t size) {
+  sigset_t before;
   char path[PATH_MAX];
   name_of(fd, path);
   if (!below_root(path)) return REAL(ftruncate)(fd, size);
-  pthread_mutex_lock(&order);
+  take_order(&before);
   int result = REAL(ftruncate)(fd, size);
   if (!result) note('T', path, NULL, fd, 0, size, NULL, 0, 0);
-  pthread_mutex_unlock(&order);
+  leave_order(&before);
   return result;
 }
 int ftruncate64(int fd, off_t size) { return ftruncate(fd, size); }
 
 int truncate(const char *name, off_t size) {
+  sigset_t before;
   char path[PATH_MAX];
   whole(AT_FDCWD, name, path);
   if (!below_root(path)) return REAL(truncate)(name, size);
-  pthread_mutex_lock(&order);
+  take_order(&before);
   int result = REAL(truncate)(name, size);
   if (!result) note('T', path, NULL, -1, 0, size, NULL, 0, 0);
-  pthread_mutex_unlock(&order);
+  leave_order(&before);
   return result;
 }
 int truncate64(const char *name, off_t size) { return truncate(name, size); }
 
 static int opened(int directory, const char *name, int flags, mode_t mode) {
+  sigset_t before;
   char path[PATH_MAX];
   whole(directory, name, path);
   int changes = below_root(path) && (flags & (O_CREAT | O_TRUNC)) && (flags & O_TMPFILE) != O_TMPFILE;
   if (!changes) return syscall(SYS_openat, directory, name, flags, mode);
-  pthread_mutex_lock(&order);
+  take_order(&before);
   int existed = !syscall(SYS_faccessat, AT_FDCWD, path, F_OK);
   int fd = syscall(SYS_openat, directory, name, flags, mode);
   if (fd >= 0 && !existed) note_name('C', path, NULL);
   if (fd >= 0 && existed && (flags & O_TRUNC)) note_name('T', path, NULL);
-  pthread_mutex_unlock(&order);
+  leave_order(&before);
   return fd;
 }
 
@@ -346,14 +367,15 @@ int openat64(int directory, const char *name, int flags, ...) { MODE return open
 
 /* A call that changes names: done and noted as one. */
 #define NAMED(kind, directory, name, other_directory, other_name, call)  \
+  sigset_t before;                                                        \
   char path[PATH_MAX], other[PATH_MAX];                                   \
   whole(directory, name, path);                                          \
   whole(other_directory, other_name, other);                             \
   if (!below_root(path) && !below_root(other)) return call;              \
-  pthread_mutex_lock(&order);                                            \
+  take_order(&before);                                            \
   int result = call;                                                     \
   if (!result) note_name(kind, path, other);                             \
-  pthread_mutex_unlock(&order);                                          \
+  leave_order(&before);                                          \
   return result;
 
 int rename(const char *a, const char *b) { NAMED('R', AT_FDCWD, a, AT_FDCWD, b, REAL(rename)(a, b)) }

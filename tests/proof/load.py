@@ -28,9 +28,13 @@ class Load:
         self.batches: list[list[str]] = []
         self.answered: list[str] = []
         self.refused: list[tuple[int, Any]] = []
-        self.later = 0  # of those sent
+        self.later: set[str] = set()  # not due within the hour
         self.slowest = 0.0  # seconds that an answer took
         self._lock = threading.Lock()
+
+    def uncalled(self) -> set[str]:
+        """Answered and due, but never called."""
+        return set(self.answered) - self.later - {call.uid for call in self.target.calls}
 
     def new(self) -> dict[str, object]:
         uid = str(UUID(int=self.random.getrandbits(128), version=4))
@@ -40,7 +44,7 @@ class Load:
         if self.random.random() < 0.4:
             job["body"] = "b" * self.random.randrange(1, 6000)
         if self.random.random() < 0.3:
-            self.later += 1
+            self.later.add(uid)
             job |= {"delay": "1h", "queue": f"q{self.random.randrange(5)}", "key": uid}
         if "/fail" in end:
             job["max_attempts"] = 2
@@ -49,7 +53,7 @@ class Load:
 
     def wait(self) -> None:
         """Let what was pushed be called: most of a queue's work is to move jobs on."""
-        while len(self.answered) - self.later - len(self.target.calls) > BACKLOG and not self.refused:
+        while len(self.answered) - len(self.later) - len(self.target.calls) > BACKLOG and not self.refused:
             time.sleep(0.002)
 
     def push_one(self, client: Client) -> bool:
