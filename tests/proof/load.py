@@ -14,15 +14,17 @@ from tests.acceptance.program import Client, Tasker
 from tests.acceptance.target import Target
 
 BATCH = 20
+LONGEST = (6_000, 20_000)  # bytes of a body; of a plain job's
 BACKLOG = 60  # jobs that are due and not called yet, beyond which nothing is pushed
 ENDS = ("", "", "", "", "/delay/0.02", "/fail/500", "/fail/404")  # how calls end: most of them well
 
 
 class Load:
-    """What was sent, and what a tasker answered."""
+    """What was sent, and what a tasker answered. `plain`: jobs that are due at once and end well, when the
+    target lets them, and that nobody waits for."""
 
-    def __init__(self, target: Target, seed: int) -> None:
-        self.target = target
+    def __init__(self, target: Target, seed: int, plain: bool = False) -> None:
+        self.target, self.plain = target, plain
         self.random = random.Random(seed)
         self.sent: dict[str, tuple[str, str]] = {}  # uid -> url, body
         self.batches: list[list[str]] = []
@@ -38,12 +40,12 @@ class Load:
 
     def new(self) -> dict[str, object]:
         uid = str(UUID(int=self.random.getrandbits(128), version=4))
-        end = self.random.choice(ENDS)
+        end = "/hold" if self.plain else self.random.choice(ENDS)
         url = f"{self.target.url}{end}/{len(self.sent)}"
         job: dict[str, object] = {"uid": uid, "url": url, "priority": self.random.randrange(10)}
         if self.random.random() < 0.4:
-            job["body"] = "b" * self.random.randrange(1, 6000)
-        if self.random.random() < 0.3:
+            job["body"] = "b" * self.random.randrange(1, LONGEST[self.plain])
+        if not self.plain and self.random.random() < 0.3:
             self.later.add(uid)
             job |= {"delay": "1h", "queue": f"q{self.random.randrange(5)}", "key": uid}
         if "/fail" in end:
@@ -53,7 +55,11 @@ class Load:
 
     def wait(self) -> None:
         """Let what was pushed be called: most of a queue's work is to move jobs on."""
-        while len(self.answered) - len(self.later) - len(self.target.calls) > BACKLOG and not self.refused:
+        while (
+            not self.plain
+            and len(self.answered) - len(self.later) - len(self.target.calls) > BACKLOG
+            and not self.refused
+        ):
             time.sleep(0.002)
 
     def push_one(self, client: Client) -> bool:
