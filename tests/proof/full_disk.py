@@ -67,6 +67,7 @@ def filled_and_drained(where: Path, target: Target, seed: int, times: int) -> tu
         tasker = Tasker(*options, log=where.with_name("said")).ready()
         try:
             for _ in range(times):
+                until(lambda: tasker.number("completed") == 0, 60)  # pruned
                 target.held = True
                 before = len(load.answered)
                 with tasker.connection() as client:

@@ -3,8 +3,8 @@
     python -m tests.proof power-cuts --size night --seed 1
 
 What was answered before the cut must be there, once and whole; what was told as completed stays so; a call
-that went out has its attempt's number on the disk; no index, count or page is wrong. The same is tried with
-flags of LMDB that are known to lose jobs: where they lose none, the proof proves nothing.
+that went out has its attempt's number on the disk; no index, count or page is wrong. The same is tried
+without each of the syncs: where that loses nothing, the proof proves nothing.
 """
 
 import asyncio
@@ -54,12 +54,12 @@ class Size:
     controls: int  # images of each control
     recordings: int
     resumed: int  # images of each recording on which a tasker is started
-    bars: dict[str, float]  # flags, and the share of images that must be bad without each
+    bars: dict[str, float]  # kinds of syncs, and the share of images that must be bad without each
 
 
 SIZES = {
-    "quick": Size(250, 120, 40, 1, 1, {"metasync": 0.15, "sync": 0.8}),  # of so few images it may be less
-    "night": Size(700, 500, 300, 10, 5, {"metasync": 0.3, "sync": 0.9}),
+    "quick": Size(250, 120, 30, 1, 1, {"metasync": 0.1, "sync": 0.7, "directories": 0.2}),  # of so few
+    "night": Size(700, 500, 300, 10, 5, {"metasync": 0.3, "sync": 0.9, "directories": 0.5}),
 }
 
 

@@ -1,8 +1,9 @@
-"""The tasker as it is, but for options of LMDB that it does not offer.
+"""The tasker as it is, but for what a proof needs to be otherwise.
 
     python -m tests.proof.program metasync=False map_size=65536 -- --store=lmdb:tasker.db
 
-The map may be small, to grow under way; the others are what a proof must find to lose jobs.
+Options of LMDB: a small map grows under way; without `sync` or `metasync` jobs must be found lost. With
+`directories=False` no directory is synced, which must be found out too.
 """
 
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import lmdb
 
 from taskpusher.cli import main
+from taskpusher.stores import directory
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +29,8 @@ def open_with(told: Sequence[str]) -> None:
         name: int(value) if value.isdigit() else value == "True"
         for name, value in (t.split("=") for t in told)
     }
+    if not options.pop("directories", True):
+        directory.sync_directory = lambda path: None
     really = lmdb.open
 
     def opened(path: str, **more: Any) -> Any:
