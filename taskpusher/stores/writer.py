@@ -123,15 +123,18 @@ class Writer:
         tables: Tables,
         loop: asyncio.AbstractEventLoop,
         resize: Callable[[], None],
+        reopen: Callable[[], Any],
         broken: Callable[[BaseException], None],
         nearly_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._env, self._tables, self._loop = env, tables, loop
-        self._resize, self._broken, self._nearly_full = resize, broken, nearly_full
+        self._resize, self._reopen = resize, reopen
+        self._broken, self._nearly_full = broken, nearly_full
         self._pending: list[Request] = []
         self._batch: list[Request] = []  # in the transaction under way
         self._steps: Iterator[None] = iter(())  # of running the batch
         self._txn: Txn = None  # open, and ours; None while the thread has it
+        self._number = 0  # of the last transaction
         self._met: lmdb.Error | None = None  # by running the batch; goes with the verdict AGAIN
         self._big_next = False  # whose turn it is, where big and small requests are pending
         self._busy = True  # a batch is under way, or the next one is on its way to begin
@@ -316,7 +319,8 @@ class Writer:
         error: lmdb.Error | None = None
         try:
             while True:
-                txn = self._env.begin(write=True)
+                txn = self._transaction(error)
+                self._number = txn.id()
                 self._loop.call_soon_threadsafe(self._opened, txn, error)
                 verdict = self._verdicts.get()
                 error = self._end(txn, verdict)
@@ -324,6 +328,20 @@ class Writer:
                     return
         except BaseException as failure:
             self._loop.call_soon_threadsafe(self._fail, failure)
+
+    def _transaction(self, error: lmdb.Error | None) -> Txn:
+        try:
+            return self._env.begin(write=True)
+        except lmdb.PanicError:
+            if error is None:
+                raise
+        # the meta page found no room: LMDB gives the environment up, the file is as it was before
+        self._env = self._reopen()
+        txn = self._env.begin(write=True)
+        if txn.id() != self._number:
+            txn.abort()
+            raise error  # it is not: nobody knows whether that commit will last
+        return txn
 
     def _awoken(self) -> bool:
         return self._verdicts.get() is Verdict.BEGIN
