@@ -30,6 +30,7 @@ logger = logging.getLogger("taskpusher")
 FULL_PAUSE = 1.0  # seconds between two tries to write to a full disk
 PAGE = 4096  # bytes
 AT_ONCE = 100  # changes made before others on the event loop get their turn; a request of more is a big one
+FEW = 8  # requests in a commit while the disk is nearly full: one needs new pages before it frees old ones
 REST = 1.0  # seconds without a request after which the lock that a transaction holds is let go
 FULL = "the disk is full; nothing was stored: make room, the tasker goes on by itself"
 
@@ -216,7 +217,10 @@ class Writer:
 
     def _take(self) -> list[Request]:
         """What goes into the next commit: all that is pending, but for big requests. Those go one by one,
-        in every other commit: whoever pushes one job does not wait for several who push a thousand."""
+        in every other commit: whoever pushes one job does not wait for several who push a thousand.
+
+        While there is little room a commit takes few: what it frees can be used by the next one but one.
+        """
         small: list[Request] = []
         big: list[Request] = []
         for request in self._pending:
@@ -226,8 +230,9 @@ class Writer:
             self._pending = [*big[1:], *small]
             return big[:1]
         self._big_next = bool(big)
-        self._pending = big
-        return small
+        few = 1 if self.full else FEW if self._nearly_full() else len(small)
+        self._pending = [*big, *small[few:]]
+        return small[:few]
 
     def _go_on(self) -> None:
         try:
@@ -286,7 +291,7 @@ class Writer:
             self._fail(failure)
             return
         self._pending = batch + self._pending
-        if isinstance(error, lmdb.MapFullError) or self._refuse():
+        if isinstance(error, lmdb.MapFullError) or self._refuse() or len(batch) > 1:
             self._next()
         else:
             self._pause = self._loop.call_later(FULL_PAUSE, self._next)

@@ -22,7 +22,7 @@ from .load import Load
 from .power_cuts import SHM, recovered
 from .program import ROOT, command
 
-SIZES = {"quick": (1_500, 1), "night": (40_000, 5)}  # jobs pushed while the map grows; times a disk is filled
+SIZES = {"quick": (1_500, 2), "night": (40_000, 5)}  # jobs pushed while the map grows; times a disk is filled
 MAP = 1 << 16  # bytes
 GROWTH = 5  # times that the map must have doubled
 MOST = 20_000  # pushes that a disk of 8 MiB can't hold

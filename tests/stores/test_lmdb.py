@@ -15,6 +15,7 @@ from taskpusher.job import State
 from taskpusher.stores.base import Add, Query
 from taskpusher.stores.layout import uid_key
 from taskpusher.stores.lmdb import LmdbStore
+from taskpusher.stores.writer import FEW
 from taskpusher.testing import NOW, OK, a_job, eventually, no_limits, refused, settled
 
 
@@ -177,6 +178,18 @@ async def test_a_full_disk_refuses_pushes_keeps_settlements_and_goes_on(
     await eventually(lambda: not store._writer.full)
     await store.write(Add(a_job()))
     assert await store.counts() == {(State.COMPLETED, "default"): 2, (State.WAITING, "default"): 1}
+    await store.close()
+
+
+async def test_commits_are_small_while_the_disk_is_nearly_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit takes new pages before it frees old ones: a big one would take the last of them."""
+    store = await opened(tmp_path)
+    monkeypatch.setattr(store._writer, "_nearly_full", lambda: True)
+    before = store._writer.commits
+    await asyncio.gather(*(store.write(Add(a_job())) for _ in range(3 * FEW)))
+    assert store._writer.commits - before == 3
     await store.close()
 
 
