@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.acceptance.program import COMMAND, PATIENCE, Tasker
+from tests.acceptance.program import COMMAND, PATIENCE, Tasker, until
 
 from . import Proof
 
@@ -82,7 +82,11 @@ def push_at_once(tasker: Tasker, server: int, number: int) -> None:
     with contextlib.ExitStack() as stack:
         address = ("127.0.0.1", tasker.port)
         pushers = [stack.enter_context(socket.create_connection(address, PATIENCE)) for _ in range(number)]
+        for pusher in pushers:  # so that it has accepted all of them
+            pusher.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert pusher.recv(1000).startswith(b"HTTP/1.1 200")
         os.kill(server, signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{server}/stat").read_text().rpartition(") ")[2][0] in "Tt")
         for pusher in pushers:
             pusher.sendall(f"{head}{kind}".encode() + body)
         os.kill(server, signal.SIGCONT)

@@ -19,7 +19,7 @@ from tests.acceptance.target import Target
 
 from . import Proof
 from .load import Load
-from .power_cuts import SHM, recovered
+from .power_cuts import memory, recovered
 from .program import ROOT, command
 
 SIZES = {"quick": (1_500, 2), "night": (40_000, 5)}  # jobs pushed while the map grows; times a disk is filled
@@ -126,7 +126,7 @@ def grown(where: Path, target: Target, seed: int, jobs: int) -> tuple[list[str],
 
 def prove(size: str, seed: int, deadline: float) -> Proof:
     jobs, times = SIZES[size]
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(dir=memory()) as name:
         with Target() as target:
             wrong, told = grown(Path(name) / "grown", target, seed, jobs)
         with Target() as target:

@@ -25,7 +25,7 @@ from tests.acceptance.target import Target
 
 from . import Proof
 from .load import Load
-from .power_cuts import SHM, SMALL_MAP, WORKERS, recovered
+from .power_cuts import SMALL_MAP, WORKERS, memory, recovered
 from .program import ROOT, command
 from .recorder import Event, events, recording
 
@@ -189,7 +189,7 @@ def numbers(size: str, seed: int) -> list[tuple[int, int]]:
 
 
 def prove(size: str, seed: int, deadline: float) -> Proof:
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name, Target() as target:
+    with tempfile.TemporaryDirectory(dir=memory()) as name, Target() as target:
         trials = Trials(Path(name), target, seed)
 
         def in_time(number: tuple[int, int]) -> Trial | None:

@@ -43,7 +43,7 @@ SMALL_MAP = 1 << 17  # bytes; it grows several times under the load
 KEEP = 1.0  # seconds that the second tasker keeps what has ended
 WORKERS = os.cpu_count() or 1
 PROMISE = re.compile(rb"^HTTP/1.1 201|\r\nTasker-Attempt: ")  # an answered push, or a call
-SHM = Path("/dev/shm")
+SHM, ENOUGH = Path("/dev/shm"), 1 << 29  # where files that need not last are, if it has so many bytes
 OUR_FAULT = 99  # exit code of a judge that could not judge
 
 
@@ -61,6 +61,11 @@ SIZES = {
     "quick": Size(250, 120, 30, 1, 1, {"metasync": 0.1, "sync": 0.7, "directories": 0.2}),  # of so few
     "night": Size(700, 500, 300, 10, 5, {"metasync": 0.3, "sync": 0.9, "directories": 0.5}),
 }
+
+
+def memory() -> Path | None:
+    """A directory in memory, with room enough; None: where other temporary files are."""
+    return SHM if SHM.is_dir() and shutil.disk_usage(SHM).free > ENOUGH else None
 
 
 # ---- recording ----------------------------------------------------------------------------------------
@@ -353,7 +358,7 @@ def prove(size: str, seed: int, deadline: float) -> Proof:
     details: list[str] = []
     bad: list[str] = []
     images = resumed = 0
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name, Target() as target:
+    with tempfile.TemporaryDirectory(dir=memory()) as name, Target() as target:
         for number in range(seed, seed + plan.recordings):
             if images and time.monotonic() > deadline:
                 break

@@ -20,7 +20,7 @@ def test_a_disk_that_fails_or_is_full_at_any_write_or_sync_loses_nothing_that_wa
 def test_a_meta_page_that_finds_no_room_is_written_when_there_is_room(tmp_path: Path) -> None:
     with Target() as target:
         trials = io_errors.Trials(tmp_path, target, 20150901)
-        for at in range(30, 60):
+        for at in range(21, 60):
             trial = trials.try_one(errno.ENOSPC, at)
             assert not trial.wrong, trial
             if trial.kind() == "meta write":
