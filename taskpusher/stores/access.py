@@ -15,8 +15,8 @@ import lmdb
 
 from ..errors import StoreLocked, StoreUnreadable
 from .directory import DATA, LOCK, Directory, holder_of
-from .layout import TABLES
-from .lmdb import MAP_SIZE, READERS, refuse_cut_short, refuse_format
+from .layout import TABLES, refuse_format
+from .lmdb import MAP_SIZE, READERS, refuse_cut_short
 
 LOCK_MDB = "lock.mdb"
 

@@ -11,6 +11,7 @@ Derived:   ready     lane u32, priority u8, due_ms u64, seq u64 -> uid
 """
 
 import logging
+from pathlib import Path
 from struct import Struct, pack
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,8 @@ logger = logging.getLogger("taskpusher")
 
 Txn = Any  # lmdb.Transaction: the library has no types
 Row = tuple[bytes, bytes]
+
+FORMAT = 1
 
 TABLES = (
     "jobs", "bodies", "results", "attempts", "rules", "meta",
@@ -57,3 +60,13 @@ def readable(uid: bytes, record: bytes | None) -> Job | None:
     except StoreUnreadable as error:
         logger.error("left a job out that can't be read", extra={"uid": UUID(bytes=uid), "error": error})
         return None
+
+
+def refuse_format(found: bytes | None, path: Path) -> None:
+    """Raises StoreUnreadable for a store of another format."""
+    number = None if found is None else int.from_bytes(found, "big")
+    if number != FORMAT:
+        raise StoreUnreadable(
+            f"the store {path} has format {number}, this tasker reads {FORMAT}: "
+            "use the tasker that wrote it, or a newer one"
+        )

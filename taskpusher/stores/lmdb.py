@@ -31,12 +31,12 @@ from .base import (
     ownerless,
 )
 from .directory import DATA, Directory, take_blocks
-from .layout import STATE_CODES, TABLES, Txn, readable, uid_key
+from .layout import FORMAT, STATE_CODES, TABLES, Txn, readable, refuse_format, uid_key
+from .requests import Claim, Write
 from .tables import Tables
 from .walks import list_of, prefixed, walk_from
-from .writer import FULL, Claim, Room, Write, Writer
+from .writer import FULL, Room, Writer
 
-FORMAT = 1
 MAP_SIZE = 64 << 30  # bytes of address space, sparse; doubled live when it is full
 MOST_UNWRITTEN = 1 << 18  # bytes that the file may be shorter than its last page number says
 READERS = 256  # entries of 64 bytes in LMDB's lock file, after a head of 128
@@ -58,16 +58,6 @@ def refuse_cut_short(env: Any, path: Path) -> int:
             f"{path / DATA} was cut short, to {size} of {whole} bytes: put a whole copy back"
         )
     return whole
-
-
-def refuse_format(found: bytes | None, path: Path) -> None:
-    """Raises StoreUnreadable for a store of another format."""
-    number = None if found is None else int.from_bytes(found, "big")
-    if number != FORMAT:
-        raise StoreUnreadable(
-            f"the store {path} has format {number}, this tasker reads {FORMAT}: "
-            "use the tasker that wrote it, or a newer one"
-        )
 
 
 class LmdbStore:
@@ -106,7 +96,9 @@ class LmdbStore:
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(2, "taskpusher-reader")
         self._room = Room(self._measure_room)
-        self._writer = Writer(self._env, self._tables, self._loop, self._grow, self._fail, self._nearly_full)
+        self._writer = Writer(
+            self._env, self._tables, self._loop, self._grow, self._reopen, self._fail, self._nearly_full
+        )
 
     def _open_env(self, path: Path) -> Any:
         """LMDB's defaults are the durable flags. A file of another format raises StoreUnreadable."""
@@ -221,9 +213,18 @@ class LmdbStore:
             self._map_size = self._env.info()["map_size"] * 2
             self._env.set_mapsize(self._map_size)
 
+    def _reopen(self) -> Any:
+        """Another environment for one that LMDB has given up."""
+        with self._gate:
+            self._env.close()
+            self._env = self._open_env(self.path)
+            self._tables.attach(self._env)
+        return self._env
+
     def _measure_room(self) -> int:
         """Bytes that new jobs may take: of the disk, or inside the file."""
-        self._env.reader_check()  # a backup that was killed must not keep its pages from being used again
+        # a backup that was killed must not keep its pages from being used again
+        self._read(lambda txn: self._env.reader_check())
         free, reserve = self._directory.free()
         return max(
             free - reserve,

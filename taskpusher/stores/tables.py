@@ -41,14 +41,18 @@ class Tables:
     """The tables and what is derived from them in memory; `load` makes the latter anew after an abort."""
 
     def __init__(self, env: Any, caps: Caps, owner: str, epoch: int) -> None:
-        self._env = env
-        with env.begin(write=True) as txn:
-            self._db = {name: env.open_db(name.encode(), txn=txn, create=True) for name in TABLES}
-        self._jobs, self._ready, self._due = self._db["jobs"], self._db["ready"], self._db["due"]
+        self.attach(env)
         self.caps = caps
         self.owner = owner
         self._last_claim = epoch << 32
         self.txn: Txn = None
+
+    def attach(self, env: Any) -> None:
+        """Use that environment from now on; `load` has to follow."""
+        self._env = env
+        with env.begin(write=True) as txn:
+            self._db = {name: env.open_db(name.encode(), txn=txn, create=True) for name in TABLES}
+        self._jobs, self._ready, self._due = self._db["jobs"], self._db["ready"], self._db["due"]
 
     def db(self, name: str) -> Any:
         return self._db[name]

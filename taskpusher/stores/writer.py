@@ -12,122 +12,32 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from queue import SimpleQueue
 from typing import Any
 
 import lmdb
 
-from ..errors import StoreBroken, StoreFull, TaskPusherError
-from ..job import Job
-from . import turns
-from .base import Add, Change, Claimed, Commits, Settle, Then, Written
+from ..errors import StoreBroken, StoreFull
+from .base import Commits
 from .layout import Txn
+from .requests import AT_ONCE, Request
 from .tables import Tables
 
 logger = logging.getLogger("taskpusher")
 
 FULL_PAUSE = 1.0  # seconds between two tries to write to a full disk
-PAGE = 4096  # bytes
-AT_ONCE = 100  # changes made before others on the event loop get their turn; a request of more is a big one
+FEW = 8  # requests in a commit while the disk is nearly full: one needs new pages before it frees old ones
 REST = 1.0  # seconds without a request after which the lock that a transaction holds is let go
 FULL = "the disk is full; nothing was stored: make room, the tasker goes on by itself"
-
-
-class Write:
-    """Changes to be made together."""
-
-    __slots__ = ("changes", "error", "future", "result")
-
-    def __init__(self, changes: Sequence[Change], future: "asyncio.Future[list[Written]]") -> None:
-        self.changes = changes
-        self.future = future
-        self.result: list[Written] | None = None
-        self.error: Exception | None = None
-
-    def run(self, tables: Tables) -> Iterator[None]:
-        """Make the changes; comes up for air in between."""
-        self.result = self.error = None
-        try:
-            self.result = yield from tables.write(self.changes, AT_ONCE)
-        except TaskPusherError as error:
-            self.error = error
-        except lmdb.Error:  # the transaction's fault, not the request's
-            raise
-        except Exception as error:
-            logger.exception("a change could not be written")
-            self.error = error
-
-    def weight(self) -> int:
-        return len(self.changes)
-
-    def is_big(self) -> bool:
-        return len(self.changes) > AT_ONCE
-
-    def made(self) -> int:
-        """Changes that it brought."""
-        return 0 if self.result is None else len(self.changes)
-
-    def adds(self) -> bool:
-        return any(isinstance(change, Add) for change in self.changes)
-
-    def size(self) -> int:
-        """Bytes that the jobs may take on the disk, about."""
-        return sum(PAGE + len(change.body) for change in self.changes if isinstance(change, Add))
-
-
-class Claim:
-    """Jobs asked for, by workers whose last ones are to be settled."""
-
-    __slots__ = ("due", "error", "future", "limit", "now", "result", "settles", "then")
-
-    def __init__(
-        self,
-        limit: int,
-        now: int,
-        due: int,
-        settles: Sequence[Settle],
-        then: Then | None,
-        future: "asyncio.Future[Claimed]",
-    ) -> None:
-        self.limit, self.now, self.due, self.settles, self.then = limit, now, due, settles, then
-        self.future = future
-        self.result: Claimed | None = None
-        self.error: Exception | None = None
-
-    def run(self, tables: Tables) -> Iterator[None]:
-        self.error = None
-        settled: list[Job | Exception] = []
-        for first in range(0, len(self.settles), AT_ONCE):
-            if first:
-                yield
-            settled += turns.settle(tables, self.settles[first : first + AT_ONCE])
-        self.result = yield from turns.claim(tables, self.limit, self.now, self.due, settled, self.then)
-
-    def weight(self) -> int:
-        return self.limit + len(self.settles)
-
-    def is_big(self) -> bool:
-        return False
-
-    def made(self) -> int:
-        """Changes that it brought."""
-        claimed = self.result
-        return len(self.settles) + (0 if claimed is None else len(claimed.jobs) + len(claimed.expired))
-
-    def adds(self) -> bool:
-        return False
-
-
-Request = Write | Claim
 
 
 class Verdict(Enum):
     """What the thread is to make of a transaction."""
 
     COMMIT = auto()
-    GROW = auto()  # drop it: the map is full
+    AGAIN = auto()  # drop it for the error that running it met; once more, if there may be room then
     REST = auto()  # drop it; another one when it is asked for
     BEGIN = auto()  # after a rest
     END = auto()  # drop it: nothing more will come
@@ -142,15 +52,19 @@ class Writer:
         tables: Tables,
         loop: asyncio.AbstractEventLoop,
         resize: Callable[[], None],
+        reopen: Callable[[], Any],
         broken: Callable[[BaseException], None],
         nearly_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._env, self._tables, self._loop = env, tables, loop
-        self._resize, self._broken, self._nearly_full = resize, broken, nearly_full
+        self._resize, self._reopen = resize, reopen
+        self._broken, self._nearly_full = broken, nearly_full
         self._pending: list[Request] = []
         self._batch: list[Request] = []  # in the transaction under way
         self._steps: Iterator[None] = iter(())  # of running the batch
         self._txn: Txn = None  # open, and ours; None while the thread has it
+        self._number = 0  # of the last transaction
+        self._met: lmdb.Error | None = None  # by running the batch; goes with the verdict AGAIN
         self._big_next = False  # whose turn it is, where big and small requests are pending
         self._busy = True  # a batch is under way, or the next one is on its way to begin
         self._pause: asyncio.TimerHandle | None = None  # until a full disk is tried again
@@ -235,7 +149,10 @@ class Writer:
 
     def _take(self) -> list[Request]:
         """What goes into the next commit: all that is pending, but for big requests. Those go one by one,
-        in every other commit: whoever pushes one job does not wait for several who push a thousand."""
+        in every other commit: whoever pushes one job does not wait for several who push a thousand.
+
+        While there is little room a commit takes few: what it frees can be used by the next one but one.
+        """
         small: list[Request] = []
         big: list[Request] = []
         for request in self._pending:
@@ -245,16 +162,18 @@ class Writer:
             self._pending = [*big[1:], *small]
             return big[:1]
         self._big_next = bool(big)
-        self._pending = big
-        return small
+        few = 1 if self.full else FEW if self._nearly_full() else len(small)
+        self._pending = [*big, *small[few:]]
+        return small[:few]
 
     def _go_on(self) -> None:
         try:
             next(self._steps)
         except StopIteration:
             self._hand_over(Verdict.COMMIT)
-        except lmdb.MapFullError:
-            self._hand_over(Verdict.GROW)
+        except lmdb.Error as error:  # a big transaction writes pages before its commit
+            self._met = error
+            self._hand_over(Verdict.AGAIN)
         except BaseException as error:
             self._hand_over(Verdict.END)
             self._fail(error)
@@ -301,7 +220,7 @@ class Writer:
     def _again(self, batch: list[Request], error: lmdb.Error) -> None:
         """Nothing of the batch was kept: run it once more, when there is room for it."""
         self._pending = batch + self._pending
-        if isinstance(error, lmdb.MapFullError) or self._refuse():
+        if isinstance(error, lmdb.MapFullError) or self._refuse() or len(batch) > 1:
             self._next()
         else:
             self._pause = self._loop.call_later(FULL_PAUSE, self._next)
@@ -334,7 +253,8 @@ class Writer:
         error: lmdb.Error | None = None
         try:
             while True:
-                txn = self._env.begin(write=True)
+                txn = self._transaction(error)
+                self._number = txn.id()
                 if error is not None:  # here: it may take a second, and the loop has nothing of ours to touch
                     self._tables.load(txn)
                 self._loop.call_soon_threadsafe(self._opened, txn, error)
@@ -344,6 +264,20 @@ class Writer:
                     return
         except BaseException as failure:
             self._loop.call_soon_threadsafe(self._fail, failure)
+
+    def _transaction(self, error: lmdb.Error | None) -> Txn:
+        try:
+            return self._env.begin(write=True)
+        except lmdb.PanicError:
+            if error is None:
+                raise
+        # the meta page found no room: LMDB gives the environment up, the file is as it was before
+        self._env = self._reopen()
+        txn = self._env.begin(write=True)
+        if txn.id() != self._number:
+            txn.abort()
+            raise error  # it is not: nobody knows whether that commit will last
+        return txn
 
     def _awoken(self) -> bool:
         return self._verdicts.get() is Verdict.BEGIN
@@ -357,9 +291,10 @@ class Writer:
                 self.figures.seconds.note(time.perf_counter() - begun)
                 return None
             txn.abort()
-            if verdict is not Verdict.GROW:
-                return None
-            full: lmdb.Error = lmdb.MapFullError("the map is full")
+            met, self._met = self._met, None
+            if met is not None:
+                raise met
+            return None
         except lmdb.MapFullError as error:
             full = error
         except lmdb.Error as error:

@@ -16,7 +16,8 @@ import pytest
 from taskpusher.stores.base import Query
 from taskpusher.stores.check import check
 from taskpusher.stores.copies import backup
-from taskpusher.stores.lmdb import FORMAT, LmdbStore
+from taskpusher.stores.layout import FORMAT
+from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.testing import no_limits
 
 from .damage import make_store

@@ -17,6 +17,7 @@ from taskpusher.stores.base import Add, Edit, Query, QueueRule
 from taskpusher.stores.check import check
 from taskpusher.stores.layout import uid_key
 from taskpusher.stores.lmdb import LmdbStore
+from taskpusher.stores.writer import FEW
 from taskpusher.testing import NOW, OK, a_job, eventually, no_limits, refused, settled
 
 
@@ -110,12 +111,18 @@ async def test_the_map_grows_while_jobs_come_and_go(tmp_path: Path) -> None:
 
 
 class FullDisk:
-    """An environment whose transactions of the writer find no room at their commit, while `full`."""
+    """An environment whose transactions of the writer find no room, while `full`: at their commit, or at a
+    put, when a transaction is so big that LMDB writes some of its pages before the end."""
 
-    def __init__(self, env: Any, error: str) -> None:
+    def __init__(self, env: Any, error: str, at: str) -> None:
         self._env = env
         self.full = False
         self.error = error
+        self.at = at
+
+    def refuse(self, at: str) -> None:
+        if self.full and self.at == at:
+            raise lmdb.DiskError(f"mdb_{at}: {self.error}")
 
     def begin(self, write: bool) -> Any:
         return Doomed(self, self._env.begin(write=write))
@@ -128,17 +135,26 @@ class Doomed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._txn, name)
 
+    def put(self, *given: Any, **more: Any) -> Any:
+        self._disk.refuse("put")
+        return self._txn.put(*given, **more)
+
     def commit(self) -> None:
-        if self._disk.full:
+        try:
+            self._disk.refuse("commit")
+        except lmdb.DiskError:
             self._txn.abort()
-            raise lmdb.DiskError(f"mdb_txn_commit: {self._disk.error}")
+            raise
         self._txn.commit()
 
 
 async def with_full_disk(
-    store: LmdbStore, monkeypatch: pytest.MonkeyPatch, error: str = "No space left on device"
+    store: LmdbStore,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str = "No space left on device",
+    at: str = "commit",
 ) -> FullDisk:
-    disk = FullDisk(store._env, error)
+    disk = FullDisk(store._env, error, at)
     monkeypatch.setattr(store._writer, "_env", disk)
     monkeypatch.setattr("taskpusher.stores.writer.FULL_PAUSE", 0.01)
     await store.write()  # in the transaction that was begun before
@@ -146,13 +162,14 @@ async def with_full_disk(
     return disk
 
 
+@pytest.mark.parametrize("at", ["put", "commit"])
 async def test_a_full_disk_refuses_pushes_keeps_settlements_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await opened(tmp_path)
     await store.write(Add(a_job()), Add(a_job()))
     first, second = (held.job for held in (await store.claim(2, NOW)).jobs)
-    disk = await with_full_disk(store, monkeypatch)
+    disk = await with_full_disk(store, monkeypatch, at=at)
     settling = store.write(settled(first, OK))
     await refused(StoreFull, store.write(Add(a_job())))
     assert (await store.figures()).full
@@ -163,6 +180,18 @@ async def test_a_full_disk_refuses_pushes_keeps_settlements_and_goes_on(
     await eventually(lambda: not store._writer.full)
     await store.write(Add(a_job()))
     assert await store.counts() == {(State.COMPLETED, "default"): 2, (State.WAITING, "default"): 1}
+    await store.close()
+
+
+async def test_commits_are_small_while_the_disk_is_nearly_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit takes new pages before it frees old ones: a big one would take the last of them."""
+    store = await opened(tmp_path)
+    monkeypatch.setattr(store._writer, "_nearly_full", lambda: True)
+    before = store._writer.commits
+    await asyncio.gather(*(store.write(Add(a_job())) for _ in range(3 * FEW)))
+    assert store._writer.commits - before == 3
     await store.close()
 
 
