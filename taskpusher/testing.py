@@ -733,6 +733,17 @@ class StoreContract:
             assert figures["q"].waiting + figures["q"].running == 3
             assert figures["q"].oldest_due == NOW - 7
 
+    async def test_a_job_is_not_claimed_before_its_time_when_time_goes_back(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await store.write(QueueRule("q", paused=True))
+            (early,) = await self.pushed(store, a_job(queue="q"))
+            assert await self.claimed(store, 9, NOW + 100) == []
+            (late,) = await self.pushed(store, a_job(queue="q", due_ms=NOW + 50, priority=0))
+            await store.write(QueueRule("q"))
+            assert [job.uid for job in await self.claimed(store, 9, NOW + 10)] == [early.uid]
+            assert (await store.claim(9, NOW + 20)).next_due == NOW + 50
+            assert [job.uid for job in await self.claimed(store, 9, NOW + 50)] == [late.uid]
+
     # ---- owners -----------------------------------------------------------------------------------
 
     async def test_jobs_of_an_earlier_epoch_go_back_to_their_place(self, tmp_path: Path) -> None:

@@ -199,8 +199,11 @@ class Lanes:
         ready = queue.ready
         while ready:
             priority, head, _, row = heappop(ready)
-            if self._surfaced(row, head):
+            if not self._surfaced(row, head):
+                continue
+            if head[0] <= self._now:
                 return row.lane, priority, head
+            self._offer(row)  # the clock was set back: it is to wait again
         return None
 
     def _promote(self, now: int) -> None:
