@@ -28,6 +28,7 @@ from .options import Option, answer, help_option
 from .values import Address
 
 if TYPE_CHECKING:
+    from .clock import Clock
     from .pusher import TaskPusher
     from .runners.targets import Targets
     from .web.auth import User
@@ -228,13 +229,15 @@ def _exit_now(code: int = FAILED) -> NoReturn:
 
 
 def _pusher(settings: Settings, targets: "Targets") -> "TaskPusher":
+    from .clock import SystemClock
     from .pusher import TaskPusher
     from .stores.lmdb import LmdbStore
     from .stores.memory import MemoryStore
 
+    clock = SystemClock()
     return TaskPusher(
         LmdbStore(settings.store.path) if settings.store.kind == "lmdb" else MemoryStore(),
-        {"http": _http_runner(settings, targets)},
+        {"http": _http_runner(settings, targets, clock)},
         concurrency=settings.concurrency,
         per_host=settings.per_host,
         timeout=settings.timeout,
@@ -243,10 +246,11 @@ def _pusher(settings: Settings, targets: "Targets") -> "TaskPusher":
         max_body=settings.max_body,
         keep=settings.keep,
         keep_errors=settings.keep_errors,
+        clock=clock,
     )
 
 
-def _http_runner(settings: Settings, targets: "Targets") -> Any:
+def _http_runner(settings: Settings, targets: "Targets", clock: "Clock") -> Any:
     from .runners.http import HttpRunner
 
     if settings.proxy is None:
@@ -269,6 +273,7 @@ def _http_runner(settings: Settings, targets: "Targets") -> Any:
         connect_timeout=settings.connect_timeout,
         max_response=settings.max_response,
         headers=settings.header,
+        clock=clock,
     )
 
 

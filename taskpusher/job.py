@@ -169,6 +169,8 @@ class Job(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     wish: Wish | None = None
     revision: int = 0
 
+    era: int = 0  # Clock.era when due_ms was made
+
 
 class Held(msgspec.Struct, frozen=True, gc=False):
     """A claimed job in the hands of a worker, with its request body."""
@@ -278,13 +280,7 @@ def claimed(job: Job, claim: int, owner: str, now: int) -> Job:
 
 def succeeded(job: Job, now: int, duration: float, status: int) -> Job:
     return _move(
-        job,
-        Action.SUCCEED,
-        finished_ms=now,
-        duration=duration,
-        status=status,
-        error=None,
-        **NOT_HELD,
+        job, Action.SUCCEED, finished_ms=now, duration=duration, status=status, error=None, **NOT_HELD
     )
 
 
@@ -302,13 +298,14 @@ def failed(job: Job, now: int, duration: float, status: int, error: JobError) ->
     )
 
 
-def again(job: Job, due: int, duration: float, status: int, error: JobError) -> Job:
-    """Failed, to be attempted again at `due`."""
+def again(job: Job, due: int, duration: float, status: int, error: JobError, era: int = 0) -> Job:
+    """Failed, to be attempted again at `due`, which was made in that era of the clock."""
     return _move(
         job,
         Action.AGAIN,
         due_ms=due,
         delayed=True,
+        era=era,
         duration=duration,
         status=status,
         error=error,
@@ -317,11 +314,12 @@ def again(job: Job, due: int, duration: float, status: int, error: JobError) -> 
     )
 
 
-def released(job: Job, duration: float, error: JobError, crashes: int = 0) -> Job:
-    """Given back in its old place: the attempt is spent, no failure is charged."""
+def released(job: Job, now: int, duration: float, error: JobError, crashes: int = 0) -> Job:
+    """Given back in its old place, due as it was: the attempt is spent, no failure is charged."""
     return _move(
         job,
         Action.RELEASE,
+        due_ms=min(job.due_ms, now),
         duration=duration,
         error=error,
         crashes=job.crashes + crashes,
@@ -332,13 +330,18 @@ def released(job: Job, duration: float, error: JobError, crashes: int = 0) -> Jo
 def stopped(job: Job, now: int, duration: float) -> Job:
     """The work has stopped, as the wish on it asked: canceled now, or paused."""
     if job.wish is Wish.PAUSE:
-        return _move(job, Action.HOLD, duration=duration, **NOT_HELD)
+        return _move(job, Action.HOLD, due_ms=min(job.due_ms, now), duration=duration, **NOT_HELD)
     return _move(job, Action.STOP, finished_ms=now, duration=duration, **NOT_HELD)
 
 
 def expired(job: Job, now: int) -> Job:
     error = JobError(ErrorClass.EXPIRED, "it was still waiting at its expires_at")
     return _move(job, Action.EXPIRE, finished_ms=now, error=error, blocked_by="")
+
+
+def shifted(job: Job, due: int, era: int) -> Job:
+    """The same job after the clock was set: due at what `due` is by the new time."""
+    return _move(job, Action.EDIT, due_ms=due, era=era)
 
 
 # ---- a person's moves ---------------------------------------------------------------------------------

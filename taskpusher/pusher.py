@@ -44,6 +44,7 @@ from .stores.base import (
     StoreFigures,
     Written,
 )
+from .timeshift import TimeShift
 from .upkeep import Upkeep
 from .worker import Workers
 
@@ -137,6 +138,8 @@ class TaskPusher:
         """What `start` does with the store open."""
         self._pulse = Pulse(self.clock, lambda: bool(self._workers.running))
         self._upkeep = Upkeep(self.store, self.clock, self.events, self._keep)
+        feed, look = self._workers.feed, self._upkeep.look
+        self._shift = TimeShift(self.store, self.clock, feed, look, self._ended)
         self._listening = [self.events.listen(self.history.moved), self.events.listen(self._upkeep.moved)]
         # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
         self._recovery = asyncio.create_task(self._recover(), name="recovery")
@@ -147,6 +150,7 @@ class TaskPusher:
         self._rules = {figures.rule.name: figures.rule for figures in await self.store.queues()}
         self._workers.start()
         self._upkeep.start().add_done_callback(self._ended)
+        self._shift.start()
         self.ready = True
 
     async def _recover(self) -> None:
@@ -182,6 +186,7 @@ class TaskPusher:
         await self._at_most(LAST_WRITES, self._workers.ended())
         self._workers.abandon()
         self._recovery.cancel()
+        await self._shift.stop()
         await self._upkeep.stop()
         self._pulse.stop()
         while self._listening:
@@ -253,6 +258,7 @@ class TaskPusher:
     async def add(self, *adds: Add) -> list[Written]:
         """Push jobs that `new_job` has made, all or none of them."""
         self._pulse.touch()
+        adds = tuple(self._shift.marked(adds))
         writing = self.store.write(*adds)
         self._workers.feed.wake()  # a free worker's claim rides in the same commit
         try:
@@ -262,6 +268,7 @@ class TaskPusher:
             raise
         if len(adds) > 1:  # that claim may have overtaken them
             self._workers.feed.wake()
+        self._shift.arrived(adds)
         self.events.moved([one.job for one in written if one.job is not None and not one.existing])
         return written
 
@@ -351,6 +358,8 @@ class TaskPusher:
         def make(job: Job) -> Edit:
             destination(job, Action.EDIT)
             changed, body = changes(job, fields, self.defaults, self.clock.now())
+            if "due_ms" in changed:
+                changed["era"] = self.clock.era
             return Edit(edited(job, **changed), body=body)
 
         return await self._edit(uid, make)

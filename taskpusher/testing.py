@@ -44,8 +44,11 @@ class FakeClock:
     """Time that stands still until it is turned."""
 
     def __init__(self, now: int = NOW) -> None:
+        self.era = 0
         self._now = now
+        self._set_by = 0  # ms, not followed yet
         self._monotonic = 0.0
+        self._told: list[Callable[[], None]] = []
 
     def now(self) -> int:
         return self._now
@@ -59,8 +62,28 @@ class FakeClock:
         self._monotonic += seconds
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock, as a person or NTP does."""
+        """Set the wall clock, as a person or NTP does, and tell who watches it."""
+        self._set_by += round(seconds * 1000)
+        self._tell()
+
+    def sleep(self, seconds: float) -> None:
+        """Let the machine sleep: time passes, timers stand still."""
         self._now += round(seconds * 1000)
+        self._tell()
+
+    def _tell(self) -> None:
+        for told in list(self._told):
+            told()
+
+    def follow(self) -> int:
+        by, self._set_by = self._set_by, 0
+        self._now += by
+        self.era = self._now if by else self.era
+        return by
+
+    def watch(self, told: Callable[[], None]) -> Callable[[], None]:
+        self._told.append(told)
+        return lambda: self._told.remove(told)
 
 
 class ScriptedRunner:

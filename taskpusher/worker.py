@@ -67,7 +67,7 @@ class Workers:
         if outcome is None:  # cut: whoever did that has written why
             return await self.feed.next()
         duration = self._clock.monotonic() - begun
-        change = settle(held.job, outcome, self._clock.now(), duration, self._random)
+        change = settle(held.job, outcome, self._clock.now(), duration, self._random, self._clock.era)
         try:
             return await self.feed.next(change)
         except StoreError as error:

@@ -17,11 +17,11 @@ HOUSE = ROOT / "taskpusher"
 # From the ground up. A module sees its own line and the lines below it, never one above; the two families
 # never each other. "stores.*" is every module of the folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "durations", "masking", "options", "uid", "url"),  # leaves: see nothing
-    ("job", "retry"),
+    ("errors", "durations", "masking", "options", "timerfd", "uid", "url"),  # leaves: see nothing
+    ("clock", "job", "retry"),
     ("stores.*", "runners.*"),
     ("attempt", "queues", "fields", "push"),
-    ("feed", "worker", "upkeep", "events", "history", "pulse"),
+    ("feed", "worker", "upkeep", "timeshift", "events", "history", "pulse"),
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),
     ("values", "config", "logs", "systemd"),  # of the command and the web; the pusher knows no settings
