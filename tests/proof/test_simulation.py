@@ -1,0 +1,41 @@
+"""Simulated weeks: the short form of `python -m tests.proof simulation --size night`."""
+
+import time
+from typing import Any
+
+import pytest
+
+from taskpusher import attempt, timeshift
+from taskpusher.pusher import TaskPusher
+from taskpusher.stores import lanes
+from taskpusher.worker import Workers
+from tests.proof import simulation
+from tests.proof.simulation import Broken, lived
+
+
+def test_weeks_of_faults_break_no_promise_and_the_same_seed_is_the_same_life() -> None:
+    proof = simulation.prove("quick", 20150901, time.monotonic() + 120)
+    assert proof.ok, [proof.figure, *proof.details]
+
+
+async def _recover_nothing(pusher: TaskPusher) -> None:
+    pass
+
+
+FAULTS: dict[str, tuple[Any, str, Any]] = {
+    "its queue is paused": (lanes._Queue, "may_run", lambda queue: True),
+    "its host is full": (lanes.Lanes, "full_key", lambda lanes, caps: ""),
+    "its delay is not over": (timeshift.TimeShift, "_moved", lambda shift, job: None),
+    "all workers are busy": (TaskPusher, "_recover", _recover_nothing),
+    "goes out again": (attempt, "worth_another", lambda job, error_class, status: True),
+    "the call of a canceled job goes on": (Workers, "cut", lambda workers, claim: None),
+}
+
+
+@pytest.mark.parametrize("promise", FAULTS)
+def test_a_tasker_that_breaks_a_promise_is_found_out(promise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without it a simulation that looks at nothing would pass."""
+    monkeypatch.setattr(*FAULTS[promise])
+    with pytest.raises(Broken, match=promise):  # noqa: PT012
+        for seed in range(20):
+            lived(seed)
