@@ -1,7 +1,7 @@
 """A store in memory that does to its users what a disk does.
 
-It answers late, is full for a while, and dies between what it wrote and what it told of it. What was committed
-stays, in the `Disk`, for the next opening.
+It answers late, is full for a while, and dies between what it wrote and what it told of it. What was
+committed stays, in the `Disk`, for the next opening.
 """
 
 import asyncio

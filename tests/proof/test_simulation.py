@@ -1,6 +1,10 @@
 """Simulated weeks: the short form of `python -m tests.proof simulation --size night`."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,22 @@ from tests.proof.simulation import Broken, lived
 def test_weeks_of_faults_break_no_promise_and_the_same_seed_is_the_same_life() -> None:
     proof = simulation.prove("quick", 20150901, time.monotonic() + 120)
     assert proof.ok, [proof.figure, *proof.details]
+
+
+def test_another_process_lives_the_same_life() -> None:
+    script = "from tests.proof.simulation import lived; print(lived(0).trace, lived(1).trace)"
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    ]
+    assert told[0] == told[1] != ""
 
 
 async def _recover_nothing(pusher: TaskPusher) -> None:
