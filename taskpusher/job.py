@@ -336,7 +336,7 @@ def stopped(job: Job, now: int, duration: float) -> Job:
 
 def expired(job: Job, now: int) -> Job:
     error = JobError(ErrorClass.EXPIRED, "it was still waiting at its expires_at")
-    return _move(job, Action.EXPIRE, finished_ms=now, error=error, blocked_by="")
+    return _move(job, Action.EXPIRE, finished_ms=now, error=error, blocked_by="", wish=None)
 
 
 def shifted(job: Job, due: int, era: int) -> Job:
