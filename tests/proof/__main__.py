@@ -14,6 +14,7 @@ ROWS: dict[str, str] = {  # its name -> its module, with `prove(size, seed, dead
     "io-errors": "io_errors",
     "full-disk": "full_disk",
     "simulation": "simulation",
+    "model": "model",
 }
 MINUTES = {"quick": 2.0, "night": 60.0}
 

@@ -79,6 +79,7 @@ class World:
         self.calling: dict[str, int] = {}  # uid -> attempt
         self.sent: set[tuple[str, int]] = set()  # (uid, run) of once-jobs that may have gone out
         self.not_before: dict[str, float] = {}  # uid -> elapsed time at which its delay or backoff ends
+        self.timed: set[str] = set()  # what a person has given another time
         self.dates: dict[str, int] = {}  # uid -> its due_at
         self.latest_wall = 0  # the latest time that the wall clock has told
         self.figures: Counter[str] = Counter()
@@ -113,7 +114,9 @@ class World:
             self.holds(not begun or after.uid not in self.calling, "it runs twice at once", after)
             if begun:
                 self._may_run(before, after)
-            if before.state is State.RUNNING and after.state is State.WAITING and after.delayed:
+            elif was is after.state is State.WAITING and after.uid in self.timed:
+                self._any_time(after.uid)  # a person's word came after a backoff had begun
+            if was is State.RUNNING and after.state is State.WAITING and after.delayed:
                 self.not_before[after.uid] = self.clock.elapsed() + (after.due_ms - self.clock.now()) / 1000
 
     def _may_go(self, job: Job) -> None:
@@ -285,8 +288,9 @@ class World:
             fields |= {"method": "POST", "body": "b" * 100}
         self.asked.add(uid)
         job = await self.pusher.push(f"http://{host}/work", **fields)
-        self.owed.add(job.uid)
-        if job.uid not in self.disk.jobs:
+        if job.uid in self.disk.jobs:
+            self.owed.add(job.uid)
+        else:
             self.holds(job.uid in self.removable, "it was answered and is not there", job)
 
     def _some(self) -> str | None:
@@ -331,7 +335,8 @@ class World:
 
     async def _person_duplicate(self, uid: str) -> None:
         if (job := self.disk.job(uid)) is not None and job.tags == ("copy",):
-            self.owed.add((await self.pusher.duplicate(uid)).uid)
+            copy = await self.pusher.duplicate(uid)
+            self.owed |= {copy.uid} & self.disk.jobs.keys()
 
     async def _person_edit(self, uid: str) -> None:
         self._any_time(uid)
@@ -340,6 +345,7 @@ class World:
 
     def _any_time(self, uid: str) -> None:
         """A person says when: it may run from now on."""
+        self.timed.add(uid)
         self.not_before.pop(uid, None)
         self.dates.pop(uid, None)
 
@@ -407,7 +413,8 @@ class World:
                 await self.pusher.resume(job.uid)
         due = [job.due_ms for job in self.disk.jobs.values() if job.state is State.WAITING]
         wait = max([0, *(moment - self.clock.now() for moment in due)]) / 1000
-        self.holds(wait <= LONGEST_WAIT + 2 * DAY, "a job is due in more than the longest wait", wait)
+        longest = max((ends for ends in self.not_before.values()), default=0.0) - self.clock.elapsed()
+        self.holds(longest <= LONGEST_WAIT, "a delay is longer than the longest", longest)
         await self._until(self.loop.time() + wait + 3600)
         for job in self.disk.jobs.values():
             self.holds(job.state in FINISHED, "a job has not come to its end", job)
