@@ -15,6 +15,7 @@ ROWS: dict[str, str] = {  # its name -> its module, with `prove(size, seed, dead
     "full-disk": "full_disk",
     "simulation": "simulation",
     "model": "model",
+    "clock": "clock",
 }
 MINUTES = {"quick": 2.0, "night": 60.0}
 
