@@ -373,7 +373,7 @@ def test_a_copy_is_the_same_request_without_its_past() -> None:
 def test_every_field_of_a_job_is_copied_or_left_behind_on_purpose() -> None:
     told = {"uid", "state", "seq", "due_ms", "delayed", "expires_ms", "blocked_by", "key", "fingerprint"}
     told |= {"created_ms", "started_ms", "finished_ms", "duration", "attempt", "failures", "crashes", "run"}
-    told |= {"status", "error", "progress", "claim", "owner", "lease_until", "wish", "revision"}
+    told |= {"status", "error", "progress", "claim", "owner", "lease_until", "wish", "revision", "era"}
     marked = {
         info.name: _other(getattr(job(), info.name))
         for info in msgspec.structs.fields(Job)
