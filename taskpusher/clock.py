@@ -52,7 +52,7 @@ class SystemClock:
         if abs(by) < LEAST:
             return 0
         self._untold = 0
-        self.era = self.now()
+        self.era = max(self.era + 1, self.now())
         return by
 
     def watch(self, told: Callable[[], None]) -> Callable[[], None]:

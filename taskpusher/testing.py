@@ -78,7 +78,7 @@ class FakeClock:
     def follow(self) -> int:
         by, self._set_by = self._set_by, 0
         self._now += by
-        self.era = self._now if by else self.era
+        self.era = max(self.era + 1, self._now) if by else self.era
         return by
 
     def watch(self, told: Callable[[], None]) -> Callable[[], None]:

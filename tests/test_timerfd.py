@@ -84,19 +84,23 @@ class NoTimers:
 
 
 class RefusedTimers(NoTimers):
-    """A kernel that says no, at either call."""
-
-    fd = -1
-    closed: list[int] = []  # noqa: RUF012
+    """A kernel that has none to give."""
 
     def timerfd_create(self, *_: Any) -> int:
-        return os.dup(2) if self.fd else self.fd
+        return -1
+
+
+class RefusedSettings(NoTimers):
+    """One that can't arm it that way."""
+
+    def timerfd_create(self, *_: Any) -> int:
+        return os.dup(2)
 
     def timerfd_settime(self, *_: Any) -> int:
         return -1
 
 
-@pytest.mark.parametrize("libc", [NoTimers, RefusedTimers])
+@pytest.mark.parametrize("libc", [NoTimers, RefusedTimers, RefusedSettings])
 async def test_where_there_is_no_such_timer_the_clock_is_looked_at_now_and_then(
     libc: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +123,17 @@ def test_the_clock_jumps_when_it_is_followed_and_not_before(monkeypatch: pytest.
     assert abs(clock.follow() - 86_400_000) < 50 and clock.follow() == 0
     assert abs(clock.now() - machine() / 1e6 - 86_400_000) < 50
     assert clock.era and abs(clock.era - clock.now()) < 50
+
+
+def test_no_two_eras_are_the_same_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    by = 0
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda which: 0)
+    monkeypatch.setattr(time, "time_ns", lambda: by)
+    clock, eras = SystemClock(), []
+    for by in (10**12, 0, 10**12, 0):
+        clock.follow()
+        eras.append(clock.era)
+    assert len(set(eras)) == 4
 
 
 def test_small_steps_are_followed_and_told_once_they_make_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,23 @@ async def test_a_backoff_ends_when_it_would_have_ended(store: Store, by: float) 
         assert await states(pusher, job) == [C]
 
 
+async def test_a_clock_that_is_set_there_and_back_moves_each_job_each_time(store: Store) -> None:
+    clock = FakeClock()
+    async with running(store, clock) as pusher:
+        await pusher.set_queue("q", paused=True)
+        clock.jump(DAY)
+        job = await pusher.push(URL, queue="q", due_at=date(clock, 20))
+        clock.jump(-DAY)
+        clock.jump(DAY)
+        await settled_down(pusher)
+        clock.advance(30)
+        clock.jump(-DAY)
+        clock.jump(DAY)
+        clock.jump(-DAY)
+        await settled_down(pusher)
+        assert (await pusher.get(job.uid)).due_ms <= clock.now()
+
+
 async def test_a_date_keeps_to_the_wall_clock(store: Store) -> None:
     clock = FakeClock()
     async with running(store, clock) as pusher:

@@ -16,6 +16,7 @@ ROWS: dict[str, str] = {  # its name -> its module, with `prove(size, seed, dead
     "simulation": "simulation",
     "model": "model",
     "clock": "clock",
+    "coverage": "covered",
 }
 MINUTES = {"quick": 2.0, "night": 60.0}
 

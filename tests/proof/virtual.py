@@ -70,7 +70,7 @@ class VirtualClock:
 
     def follow(self) -> int:
         by, self._followed = self._set_by - self._followed, self._set_by
-        self.era = self.now() if by else self.era
+        self.era = max(self.era + 1, self.now()) if by else self.era
         return by
 
     def watch(self, told: Callable[[], None]) -> Callable[[], None]:
