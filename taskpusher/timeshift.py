@@ -139,6 +139,8 @@ class TimeShift:
         if job.era == era:
             return None
         total, ended = self._eras.get(job.era, self._before)
+        if job.due_ms <= min(now, ended):
+            return None  # due by either time
         if job.delayed:
             return shifted(job, max(0, job.due_ms + self._total - total), era)
         if now < job.due_ms <= ended:

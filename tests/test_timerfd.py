@@ -126,11 +126,11 @@ def test_the_clock_jumps_when_it_is_followed_and_not_before(monkeypatch: pytest.
 
 
 def test_no_two_eras_are_the_same_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    by = 0
+    moments = iter((0, 10**12, 0, 10**12, 0))
     monkeypatch.setattr(time, "clock_gettime_ns", lambda which: 0)
-    monkeypatch.setattr(time, "time_ns", lambda: by)
+    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
     clock, eras = SystemClock(), []
-    for by in (10**12, 0, 10**12, 0):
+    for _ in range(4):
         clock.follow()
         eras.append(clock.era)
     assert len(set(eras)) == 4

@@ -63,14 +63,13 @@ def measured(where: Path) -> dict[str, dict[str, list[int] | list[list[int]]]]:
 def prove(size: Size, seed: int, deadline: float) -> Proof:
     with tempfile.TemporaryDirectory() as where:
         files = measured(Path(where))
-    branches = sum(file["summary"]["num_branches"] + file["summary"]["num_statements"] for file in files.values())
     missing = []
     for name, file in sorted(files.items()):
         lines = [str(line) for line in file["missing_lines"]]
         ways = [f"{a}->{b}" for a, b in file["missing_branches"] if a not in file["missing_lines"]]
         missing += [f"{name}: {' '.join(lines + ways)}"] if lines or ways else []
-    walked = sum(
-        file["summary"]["covered_branches"] + file["summary"]["covered_lines"] for file in files.values()
-    )
+    figures = [file["summary"] for file in files.values()]
+    branches = sum(one["num_branches"] + one["num_statements"] for one in figures)
+    walked = sum(one["covered_branches"] + one["covered_lines"] for one in figures)
     figure = f"{100 * walked / branches:.2f} % of {branches} statements and branches in {len(files)} files"
     return Proof(figure, not missing and bool(files), missing)
