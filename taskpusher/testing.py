@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .attempt import cut_record, settle
-from .errors import ClaimLost, KeyTaken, StaleEdit, TaskPusherError, UidTaken, UnknownJob
+from .errors import ClaimLost, CursorGone, KeyTaken, StaleEdit, TaskPusherError, UidTaken, UnknownJob
 from .job import (
     LIVE,
     ErrorClass,
@@ -798,6 +798,21 @@ class StoreContract:
             await store.write(done := settled(until, OK))
             assert done.job.lease_until == 0
             assert await store.orphans(NOW + 600) == ([plain], None)
+
+    async def test_a_store_of_one_process_has_nothing_to_tell_of_other_nodes(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, a_job())
+            (job,) = await self.claimed(store)
+            assert job.uid not in await store.renew()
+
+    async def test_a_job_that_has_not_finished_has_no_place_among_the_finished(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            (job,) = await self.pushed(store, a_job())
+            try:
+                await store.page(Query(State.COMPLETED), position(State.COMPLETED, job), 5)
+            except CursorGone:
+                return
+            raise AssertionError("CursorGone was expected")
 
     async def test_another_nodes_name_gives_no_token_again(self, tmp_path: Path) -> None:
         tokens: list[int] = []
