@@ -22,7 +22,8 @@ BAR = (
 )
 TESTS = (
     "tests/stores tests/runners tests/test_attempt.py tests/test_job.py tests/test_pusher.py "
-    "tests/test_timeshift.py tests/test_timerfd.py tests/test_push.py tests/commands/test_care.py "
+    "tests/test_timeshift.py tests/test_timerfd.py tests/test_push.py tests/proof/test_model.py "
+    "tests/commands/test_care.py "
     "tests/acceptance/test_store_troubles.py tests/acceptance/test_care.py tests/acceptance/test_owner.py"
 )
 CONFIG = """\
