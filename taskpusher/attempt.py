@@ -31,19 +31,21 @@ async def attempt(held: Held, runner: Runner | None) -> Outcome:
         return Failure(ErrorClass.UNKNOWN, f"{type(error).__name__} in the {kind} runner: {said}")
 
 
-def settle(job: Job, outcome: Outcome, now: int, duration: float, random: Random) -> Settle:
-    """What the outcome makes of the job. Pure: `now` in ms, `duration` of the attempt in seconds."""
+def settle(job: Job, outcome: Outcome, now: int, duration: float, random: Random, era: int = 0) -> Settle:
+    """What the outcome makes of the job. Pure: `now` in ms, in that `era`; `duration` in seconds."""
     match outcome:
         case Success(result):
             after = succeeded(job, now, duration, result.status)
             return Settle(after, job.claim, _record(job, duration, result.status, None), result)
         case Failure():
-            return _settle_failure(job, outcome, now, duration, random)
+            return _settle_failure(job, outcome, now, duration, random, era)
         case Released():
             return _settle_release(job, outcome, now, duration)
 
 
-def _settle_failure(job: Job, failure: Failure, now: int, duration: float, random: Random) -> Settle:
+def _settle_failure(
+    job: Job, failure: Failure, now: int, duration: float, random: Random, era: int
+) -> Settle:
     error = JobError(failure.error_class, failure.message)
     status = failure.result.status if failure.result else 0
     left = job.failures + 1 < job.max_attempts and not failure.final
@@ -51,7 +53,7 @@ def _settle_failure(job: Job, failure: Failure, now: int, duration: float, rando
         after = stopped(job, now, duration)
     elif left and worth_another(job, failure.error_class, status):
         wait = delay(job.failures + 1, failure.retry_after, random)
-        after = again(job, now + round(wait * 1000), duration, status, error)
+        after = again(job, now + round(wait * 1000), duration, status, error, era)
     else:
         after = failed(job, now, duration, status, error)
     return Settle(after, job.claim, _record(job, duration, status, error), failure.result)
@@ -73,7 +75,7 @@ def _settle_release(job: Job, outcome: Released, now: int, duration: float) -> S
     elif job.wish:
         after = stopped(job, now, duration)
     else:
-        after = released(job, duration, error, crashes)
+        after = released(job, now, duration, error, crashes)
     return Settle(after, job.claim, _record(job, duration, 0, error))
 
 

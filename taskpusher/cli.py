@@ -28,6 +28,7 @@ from .options import Option, answer, help_option
 from .values import Address
 
 if TYPE_CHECKING:
+    from .clock import Clock
     from .pusher import TaskPusher
     from .runners.targets import Targets
     from .tracing import Tracing
@@ -234,13 +235,15 @@ def _exit_now(code: int = FAILED) -> NoReturn:
 
 
 def _pusher(settings: Settings, targets: "Targets", tracing: "Tracing | None") -> "TaskPusher":
+    from .clock import SystemClock
     from .pusher import TaskPusher
     from .stores.lmdb import LmdbStore
     from .stores.memory import MemoryStore
 
+    clock = SystemClock()
     return TaskPusher(
         LmdbStore(settings.store.path) if settings.store.kind == "lmdb" else MemoryStore(),
-        {"http": _http_runner(settings, targets)},
+        {"http": _http_runner(settings, targets, clock)},
         concurrency=settings.concurrency,
         per_host=settings.per_host,
         timeout=settings.timeout,
@@ -251,6 +254,7 @@ def _pusher(settings: Settings, targets: "Targets", tracing: "Tracing | None") -
         keep_errors=settings.keep_errors,
         error_callback=settings.error_callback,
         tracing=tracing,
+        clock=clock,
     )
 
 
@@ -267,7 +271,7 @@ def _tracing(settings: Settings) -> "Tracing | None":
         raise InvalidField("--tracing", what) from None
 
 
-def _http_runner(settings: Settings, targets: "Targets") -> Any:
+def _http_runner(settings: Settings, targets: "Targets", clock: "Clock") -> Any:
     from .runners.http import HttpRunner
 
     if settings.proxy is None:
@@ -290,6 +294,7 @@ def _http_runner(settings: Settings, targets: "Targets") -> Any:
         connect_timeout=settings.connect_timeout,
         max_response=settings.max_response,
         headers=settings.header,
+        clock=clock,
     )
 
 

@@ -13,7 +13,7 @@ from .stores.base import Claimed, Settle, Store, Then
 
 logger = logging.getLogger("taskpusher")
 
-LONGEST_SLEEP = 600.0  # seconds: a timer does not see that the wall clock was set
+LONGEST_SLEEP = 600.0  # seconds: a timer stands still while the machine sleeps
 
 Next = asyncio.Future[Held | None]
 Settling = tuple[Settle, Next]  # what is being written for whom
@@ -50,6 +50,7 @@ class Feed:
         self._hints = 0  # times that something may have become claimable
         self._timer: asyncio.TimerHandle | None = None
         self._until: int | None = None  # claim only what was due then (draining)
+        self.behind = 0  # ms: claim only what was due so long ago (the clock was set, see timeshift.py)
         self.closed = asyncio.Event()
 
     # ---- for the workers --------------------------------------------------------------------------
@@ -120,8 +121,10 @@ class Feed:
         limit = max(0, limit)
         self._asked += limit
         changes = [change for change, _ in settling]
-        asked = self._store.claim(limit, self._clock.now(), self._until, changes, self._then)
-        claim = asyncio.ensure_future(asked)
+        now, due = self._clock.now(), self._until
+        if self.behind:
+            due = now - self.behind if due is None else min(due, now - self.behind)
+        claim = asyncio.ensure_future(self._store.claim(limit, now, due, changes, self._then))
         self._claims.add(claim)
         claim.add_done_callback(partial(self._answered, settling, limit, self._hints))
 
@@ -201,7 +204,7 @@ class Feed:
         self._cancel_timer()
         if due is None or self.closed.is_set():
             return
-        wait = min(max(0.0, (due - self._clock.now()) / 1000), LONGEST_SLEEP)
+        wait = min(max(0.0, (due + self.behind - self._clock.now()) / 1000), LONGEST_SLEEP)
         self._timer = asyncio.get_running_loop().call_later(wait, self.wake)
 
     def _cancel_timer(self) -> None:

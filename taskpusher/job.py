@@ -169,8 +169,8 @@ class Job(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     lease_until: int = 0  # when the claim ends without news; 0 = holds as long as its owner lives
     wish: Wish | None = None
     revision: int = 0
-
     trace: Trace | None = None  # of the push; goes on with every call
+    era: int = 0  # Clock.era when due_ms was made
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
@@ -281,13 +281,7 @@ def claimed(job: Job, claim: int, owner: str, now: int) -> Job:
 
 def succeeded(job: Job, now: int, duration: float, status: int) -> Job:
     return _move(
-        job,
-        Action.SUCCEED,
-        finished_ms=now,
-        duration=duration,
-        status=status,
-        error=None,
-        **NOT_HELD,
+        job, Action.SUCCEED, finished_ms=now, duration=duration, status=status, error=None, **NOT_HELD
     )
 
 
@@ -305,13 +299,14 @@ def failed(job: Job, now: int, duration: float, status: int, error: JobError) ->
     )
 
 
-def again(job: Job, due: int, duration: float, status: int, error: JobError) -> Job:
-    """Failed, to be attempted again at `due`."""
+def again(job: Job, due: int, duration: float, status: int, error: JobError, era: int = 0) -> Job:
+    """Failed, to be attempted again at `due`, which was made in that era of the clock."""
     return _move(
         job,
         Action.AGAIN,
         due_ms=due,
         delayed=True,
+        era=era,
         duration=duration,
         status=status,
         error=error,
@@ -320,11 +315,12 @@ def again(job: Job, due: int, duration: float, status: int, error: JobError) -> 
     )
 
 
-def released(job: Job, duration: float, error: JobError, crashes: int = 0) -> Job:
-    """Given back in its old place: the attempt is spent, no failure is charged."""
+def released(job: Job, now: int, duration: float, error: JobError, crashes: int = 0) -> Job:
+    """Given back in its old place, due as it was: the attempt is spent, no failure is charged."""
     return _move(
         job,
         Action.RELEASE,
+        due_ms=min(job.due_ms, now),
         duration=duration,
         error=error,
         crashes=job.crashes + crashes,
@@ -335,13 +331,18 @@ def released(job: Job, duration: float, error: JobError, crashes: int = 0) -> Jo
 def stopped(job: Job, now: int, duration: float) -> Job:
     """The work has stopped, as the wish on it asked: canceled now, or paused."""
     if job.wish is Wish.PAUSE:
-        return _move(job, Action.HOLD, duration=duration, **NOT_HELD)
+        return _move(job, Action.HOLD, due_ms=min(job.due_ms, now), duration=duration, **NOT_HELD)
     return _move(job, Action.STOP, finished_ms=now, duration=duration, **NOT_HELD)
 
 
 def expired(job: Job, now: int) -> Job:
     error = JobError(ErrorClass.EXPIRED, "it was still waiting at its expires_at")
-    return _move(job, Action.EXPIRE, finished_ms=now, error=error, blocked_by="")
+    return _move(job, Action.EXPIRE, finished_ms=now, error=error, blocked_by="", wish=None)
+
+
+def shifted(job: Job, due: int, era: int) -> Job:
+    """The same job after the clock was set: due at what `due` is by the new time."""
+    return _move(job, Action.EDIT, due_ms=due, era=era)
 
 
 # ---- a person's moves ---------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from .stores.base import (
     Written,
 )
 from .tally import Tally
+from .timeshift import TimeShift
 from .upkeep import Upkeep
 from .worker import Workers
 
@@ -135,6 +136,8 @@ class TaskPusher:
         self._pulse = Pulse(self.clock, lambda: bool(self._workers.running) or self._bulks.busy)
         wake = self._workers.feed.wake
         self._upkeep = Upkeep(self.store, self.clock, self.events, self._callbacks, wake, self._keep)
+        feed, look = self._workers.feed, self._upkeep.look
+        self._shift = TimeShift(self.store, self.clock, feed, look, self._ended)
         heard_by = (self.history.moved, self._upkeep.moved, self.tally.moved)
         self._listening = [self.events.listen(listener) for listener in heard_by]
         # On a full disk that waits for room: requests are answered meanwhile, claims come after it.
@@ -148,6 +151,7 @@ class TaskPusher:
         self._rules = {figures.rule.name: figures.rule for figures in await self.store.queues()}
         self._workers.start()
         self._upkeep.start().add_done_callback(self._ended)
+        self._shift.start()
         self.ready = True
 
     async def stop(self, *, drain: bool = False, grace: float = 30.0) -> None:
@@ -171,6 +175,7 @@ class TaskPusher:
         self._workers.abandon()
         self._bulks.abandon()
         self._recovery.cancel()
+        await self._shift.stop()
         await self._upkeep.stop()
         self._pulse.stop()
         while self._listening:
@@ -247,6 +252,7 @@ class TaskPusher:
 
     async def _add(self, adds: Sequence[Add]) -> list[Written]:
         self._pulse.touch()
+        adds = tuple(self._shift.marked(adds))
         writing = self.store.write(*adds)
         self._workers.feed.wake()  # a free worker's claim rides in the same commit
         try:
@@ -256,6 +262,7 @@ class TaskPusher:
             raise
         if len(adds) > 1:  # that claim may have overtaken them
             self._workers.feed.wake()
+        self._shift.arrived(adds)
         self.events.moved([one.job for one in written if one.job is not None and not one.existing])
         return written
 
@@ -345,6 +352,8 @@ class TaskPusher:
         def make(job: Job) -> Move:
             destination(job, Action.EDIT)
             changed, body = changes(job, fields, self.defaults, self.clock.now())
+            if "due_ms" in changed:
+                changed["era"] = self.clock.era
             return Move(Edit(edited(job, **changed), body=body))
 
         return await self._moves.write(uid, make)

@@ -17,7 +17,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .attempt import cut_record, settle
-from .errors import ClaimLost, KeyTaken, StaleEdit, TaskPusherError, UidTaken, UnknownJob
+from .errors import ClaimLost, CursorGone, KeyTaken, StaleEdit, TaskPusherError, UidTaken, UnknownJob
 from .job import (
     LIVE,
     ErrorClass,
@@ -45,8 +45,11 @@ class FakeClock:
     """Time that stands still until it is turned."""
 
     def __init__(self, now: int = NOW) -> None:
+        self.era = 0
         self._now = now
+        self._set_by = 0  # ms, not followed yet
         self._monotonic = 0.0
+        self._told: list[Callable[[], None]] = []
 
     def now(self) -> int:
         return self._now
@@ -60,8 +63,28 @@ class FakeClock:
         self._monotonic += seconds
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock, as a person or NTP does."""
+        """Set the wall clock, as a person or NTP does, and tell who watches it."""
+        self._set_by += round(seconds * 1000)
+        self._tell()
+
+    def sleep(self, seconds: float) -> None:
+        """Let the machine sleep: time passes, timers stand still."""
         self._now += round(seconds * 1000)
+        self._tell()
+
+    def _tell(self) -> None:
+        for told in list(self._told):
+            told()
+
+    def follow(self) -> int:
+        by, self._set_by = self._set_by, 0
+        self._now += by
+        self.era = max(self.era + 1, self._now) if by else self.era
+        return by
+
+    def watch(self, told: Callable[[], None]) -> Callable[[], None]:
+        self._told.append(told)
+        return lambda: self._told.remove(told)
 
 
 class ScriptedRunner:
@@ -867,6 +890,17 @@ class StoreContract:
             assert figures["q"].waiting + figures["q"].running == 3
             assert figures["q"].oldest_due == NOW - 7
 
+    async def test_a_job_is_not_claimed_before_its_time_when_time_goes_back(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await store.write(QueueRule("q", paused=True))
+            (early,) = await self.pushed(store, a_job(queue="q"))
+            assert await self.claimed(store, 9, NOW + 100) == []
+            (late,) = await self.pushed(store, a_job(queue="q", due_ms=NOW + 50, priority=0))
+            await store.write(QueueRule("q"))
+            assert [job.uid for job in await self.claimed(store, 9, NOW + 10)] == [early.uid]
+            assert (await store.claim(9, NOW + 20)).next_due == NOW + 50
+            assert [job.uid for job in await self.claimed(store, 9, NOW + 50)] == [late.uid]
+
     # ---- owners -----------------------------------------------------------------------------------
 
     async def test_jobs_of_an_earlier_epoch_go_back_to_their_place(self, tmp_path: Path) -> None:
@@ -898,6 +932,21 @@ class StoreContract:
             await store.write(done := settled(until, OK))
             assert done.job.lease_until == 0
             assert await store.orphans(NOW + 600) == ([plain], None)
+
+    async def test_a_store_of_one_process_has_nothing_to_tell_of_other_nodes(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await self.pushed(store, a_job())
+            (job,) = await self.claimed(store)
+            assert job.uid not in await store.renew()
+
+    async def test_a_job_that_has_not_finished_has_no_place_among_the_finished(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            (job,) = await self.pushed(store, a_job())
+            try:
+                await store.page(Query(State.COMPLETED), position(State.COMPLETED, job), 5)
+            except CursorGone:
+                return
+            raise AssertionError("CursorGone was expected")
 
     async def test_another_nodes_name_gives_no_token_again(self, tmp_path: Path) -> None:
         tokens: list[int] = []

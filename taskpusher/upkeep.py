@@ -17,7 +17,7 @@ logger = logging.getLogger("taskpusher")
 CHUNK = 500  # jobs a commit: other writers wait no longer than that takes
 PRUNE_PAUSE = 60_000  # ms: finished jobs are forgotten in lots, not one by one
 FULL_PAUSE = 5_000  # ms between two looks while the disk is full
-LONGEST_SLEEP = 3600.0  # seconds: a timer does not see that the wall clock was set
+LONGEST_SLEEP = 3600.0  # seconds: a timer stands still while the machine sleeps
 NEVER = 1 << 62  # ms
 
 
@@ -60,6 +60,11 @@ class Upkeep:
         if due < self._wake_at:
             self._wake_at = due
             self._sooner.set()
+
+    def look(self) -> None:
+        """The clock was set: what was expected at some moment may be due."""
+        self._next_prune = 0
+        self.expect(0)
 
     async def _run(self) -> None:
         while True:

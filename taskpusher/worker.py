@@ -74,7 +74,7 @@ class Workers:
             self._tally.cut()
             return await self.feed.next()
         duration = self._clock.monotonic() - begun
-        change = settle(held.job, outcome, self._clock.now(), duration, self._random)
+        change = settle(held.job, outcome, self._clock.now(), duration, self._random, self._clock.era)
         self._tally.ended(outcome, change)
         if change.job.state is State.ERROR:
             change = await self._callbacks.along(change)

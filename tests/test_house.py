@@ -19,20 +19,20 @@ HOUSE = ROOT / "taskpusher"
 FLOORS: tuple[tuple[str, ...], ...] = (
     (  # leaves: see nothing
         "errors",
-        "clock",
         "durations",
         "histogram",
         "masking",
         "options",
+        "timerfd",
         "trace",
         "uid",
         "url",
     ),
-    ("job", "retry"),
+    ("clock", "job", "retry"),
     ("stores.*", "runners.*"),
     ("attempt", "document", "queues", "fields", "push"),
     ("callbacks", "events", "history", "pulse", "tally"),
-    ("feed", "worker", "upkeep", "recovery", "stats", "tracing", "moves", "bulk"),
+    ("feed", "worker", "upkeep", "timeshift", "recovery", "stats", "tracing", "moves", "bulk"),
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),
     ("values", "config", "logs", "systemd"),  # of the command and the web; the pusher knows no settings

@@ -13,6 +13,7 @@ from taskpusher.job import (
     Wish,
     canceled,
     destination,
+    expired,
     from_record,
     paused,
     retried,
@@ -91,6 +92,12 @@ def test_a_retry_forgives_failures_and_keeps_the_count_of_attempts() -> None:
     after = retried(job, NOW + 5)
     assert (after.attempt, after.failures, after.run, after.finished_ms) == (4, 0, 2, 0)
     assert after.due_ms == NOW + 5 and after.expires_ms == 0 and after.error is None
+
+
+def test_a_finished_job_has_no_wish_left() -> None:
+    """One that came too late for the attempt stays on the job while it waits, but not beyond its end."""
+    for end in (expired, canceled):
+        assert end(a_job(kind="command", wish=Wish.PAUSE), NOW).wish is None
 
 
 def test_every_move_leads_somewhere_a_kind_can_be() -> None:

@@ -374,7 +374,7 @@ def test_every_field_of_a_job_is_copied_or_left_behind_on_purpose() -> None:
     told = {"uid", "state", "seq", "due_ms", "delayed", "expires_ms", "blocked_by", "key", "fingerprint"}
     told |= {"created_ms", "started_ms", "finished_ms", "duration", "attempt", "failures", "crashes", "run"}
     told |= {"status", "error", "progress", "claim", "owner", "lease_until", "wish", "revision"}
-    told |= {"trace"}  # who copies a job is not who pushed it
+    told |= {"era", "trace"}  # who copies a job is not who pushed it
     marked = {
         info.name: _other(getattr(job(), info.name))
         for info in msgspec.structs.fields(Job)

@@ -84,7 +84,7 @@ class Lanes:
         self._now = 0
         self._running: Counter[str] = Counter()  # by limit key
         self._full: set[str] = set()  # the limit keys at their cap
-        self._lanes_of: dict[str, set[Lane]] = {}  # by limit key
+        self._lanes_of: dict[str, dict[Lane, None]] = {}  # by limit key, in the order they came
         self._emptied: list[Lane] = []  # lanes of limit keys that have no jobs any more
 
     # ---- jobs that wait ---------------------------------------------------------------------------
@@ -95,7 +95,7 @@ class Lanes:
         if rows is None:
             rows = self._rows[lane] = {}
             if lane[1]:
-                self._lanes_of.setdefault(lane[1], set()).add(lane)
+                self._lanes_of.setdefault(lane[1], {})[lane] = None
         row = rows.get(priority)
         if row is None:
             row = rows[priority] = _Row(lane, priority, self._queue(lane[0]))
@@ -136,7 +136,7 @@ class Lanes:
         del self._rows[lane]
         if lane[1]:
             lanes = self._lanes_of[lane[1]]
-            lanes.discard(lane)
+            lanes.pop(lane, None)
             if not lanes:
                 del self._lanes_of[lane[1]]
             self._emptied.append(lane)
@@ -199,8 +199,11 @@ class Lanes:
         ready = queue.ready
         while ready:
             priority, head, _, row = heappop(ready)
-            if self._surfaced(row, head):
+            if not self._surfaced(row, head):
+                continue
+            if head[0] <= self._now:
                 return row.lane, priority, head
+            self._offer(row)  # the clock was set back: it is to wait again
         return None
 
     def _promote(self, now: int) -> None:

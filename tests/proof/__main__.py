@@ -23,6 +23,10 @@ ROWS: dict[str, str] = {  # its name -> its module, with `prove(size, seed, dead
     "growth": "growth",
     "backup": "backup",
     "soak": "soak",
+    "simulation": "simulation",
+    "model": "model",
+    "clock": "clock",
+    "coverage": "covered",
 }
 MINUTES = {"quick": 2.0, "night": 60.0}
 
