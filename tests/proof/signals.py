@@ -14,7 +14,7 @@ from tests.acceptance.test_stopping import half_sent
 from . import Proof
 from .busy import Pusher
 
-STOPS = {"quick": 4, "night": 200}
+STOPS = {"quick": 2, "night": 200}
 SECOND_SIGNALS = {"quick": 1, "night": 40}
 GRACE = 0.5  # seconds
 HUNG = 5
