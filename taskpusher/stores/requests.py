@@ -14,7 +14,6 @@ from .tables import Tables
 
 logger = logging.getLogger("taskpusher")
 
-PAGE = 4096  # bytes
 AT_ONCE = 100  # changes made before others on the event loop get their turn; a request of more is a big one
 
 
@@ -57,7 +56,7 @@ class Write:
 
     def size(self) -> int:
         """Bytes that the jobs may take on the disk, about."""
-        return sum(PAGE + len(change.body) for change in self.changes if isinstance(change, Add))
+        return sum(turns.PAGE + len(change.body) for change in self.changes if isinstance(change, Add))
 
 
 class Claim:

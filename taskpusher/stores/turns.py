@@ -21,8 +21,8 @@ from .tables import Tables
 
 logger = logging.getLogger("taskpusher")
 
-AT_ONCE = 100 << 12  # bytes of bodies claimed before others get their turn; a job counts a page at least
-PAGE = 1 << 12
+PAGE = 4096  # bytes
+HEAVY = 100 * PAGE  # bytes of bodies claimed before others get their turn; a job counts a page at least
 MOST_PASSED_OVER = 500  # jobs that one claim may move to a blocked lane or expire; it is asked for again then
 
 
@@ -123,7 +123,7 @@ def claim(
             next_due = tables.lanes.next_due()
             break
         claiming.claim(taken)
-        if claiming.weight >= AT_ONCE:
+        if claiming.weight >= HEAVY:
             claiming.weight = 0
             yield
     claiming.put()

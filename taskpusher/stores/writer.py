@@ -73,11 +73,14 @@ class Writer:
         self._idle_since = 0.0  # loop time
         self._closing = self._ended = False
         self.full = False
-        self.commits = 0
         self.figures = Commits()  # its seconds are noted in the thread
         self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="taskpusher-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def commits(self) -> int:
+        return sum(self.figures.changes.counts)
 
     # ---- on the event loop ------------------------------------------------------------------------
 
@@ -162,7 +165,11 @@ class Writer:
             self._pending = [*big[1:], *small]
             return big[:1]
         self._big_next = bool(big)
-        few = 1 if self.full else FEW if self._nearly_full() else len(small)
+        few = len(small)
+        if self.full:
+            few = 1
+        elif few > FEW and self._nearly_full():  # it asks the system: not for a handful
+            few = FEW
         self._pending = [*big, *small[few:]]
         return small[:few]
 
@@ -197,7 +204,6 @@ class Writer:
         self._verdicts.put(verdict)
 
     def _committed(self, batch: list[Request]) -> None:
-        self.commits += bool(batch)
         if batch:
             self.figures.changes.note(sum(request.made() for request in batch))
         if self.full and batch:

@@ -174,6 +174,7 @@ _NO_BODY = {
 def _operations() -> Iterable[tuple[str, str, dict[str, Any]]]:
     yield from _push()
     yield from _job()
+    yield from _job_moves()
     yield from _jobs()
     yield from _bulk()
     yield from _queues()
@@ -260,6 +261,9 @@ def _job() -> Iterable[tuple[str, str, dict[str, Any]]]:
             name, "job", summary, answers, _GUARDED, *problems, parameters=[_UID], body=body
         )
         yield method, f"/job/{{uid}}{below}", described
+
+
+def _job_moves() -> Iterable[tuple[str, str, dict[str, Any]]]:
     moves = {
         "cancel": "Cancel it; a call that runs is cut.",
         "pause": "Pause a waiting job.",
@@ -267,7 +271,10 @@ def _job() -> Iterable[tuple[str, str, dict[str, Any]]]:
         "retry": "Send a failed or canceled job back to waiting.",
         "run": "Have a waiting job run now.",
     }
-    moved = {200: job, 202: _answer("Noted as a wish; it comes true when the work has stopped.", ref("Job"))}
+    moved = {
+        200: _answer("The job.", ref("Job")),
+        202: _answer("Noted as a wish; it comes true when the work has stopped.", ref("Job")),
+    }
     for move, summary in moves.items():
         described = _operation(
             f"{move}Job",
