@@ -39,8 +39,7 @@ def settle(job: Job, outcome: Outcome, now: int, duration: float, random: Random
             return Settle(after, job.claim, _record(job, duration, result.status, None), result)
         case Failure():
             return _settle_failure(job, outcome, now, duration, random, era)
-        case Released():
-            return _settle_release(job, outcome, now, duration)
+    return _settle_release(job, outcome, now, duration)
 
 
 def _settle_failure(

@@ -189,7 +189,7 @@ class Bulks:
     async def _count(self, bulk: Bulk) -> None:
         """The store counts by state and queue; for other filters, and for a look at them, one has to walk."""
         state, queue = bulk.query.state, bulk.query.queue
-        if bulk.query == Query(state, queue):
+        if bulk.query.counted():
             counts = await self._store.counts()
             bulk.total = sum(n for (of, name), n in counts.items() if of is state and queue in ("", name))
             bulk.count = bulk.total if bulk.dry_run else 0

@@ -9,6 +9,7 @@ What serving needs is imported when it serves, so that `tasker --help` answers a
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .pusher import TaskPusher
     from .runners.targets import Targets
     from .tracing import Tracing
+    from .web import App
     from .web.auth import User
     from .web.server import Server
 
@@ -123,15 +125,18 @@ def serve(settings: Settings) -> int:
     Raises InvalidField, CannotListen and the store's errors, when it can't begin.
     """
     logs.set_up(settings.log_level, settings.log_format)
+    recent = logs.Recent().listen()
     sys.setswitchinterval(SWITCH)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings))
+            runner.run(_serve(settings, recent))
     except (InvalidField, CannotListen, StoreError):
         raise
     except Exception:
         log.critical("stopped by an error", exc_info=True)
         _exit_now()  # the threads of what is half open must not keep a failed process alive
+    finally:
+        recent.close()
     return 0
 
 
@@ -143,7 +148,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, recent: logs.Recent) -> None:
     from .runners.targets import Targets
     from .systemd import Notifier
     from .web.server import Server
@@ -164,8 +169,10 @@ async def _serve(settings: Settings) -> None:
             one.close()
         raise
     pusher.broken.add_done_callback(_give_up)
-    server = Server(_app(settings, pusher, sockets))
+    app = _app(settings, pusher, sockets, recent)
+    server = Server(app, app.close)
     await server.start(sockets)
+    gc.freeze()  # what is loaded stays: looking through it for garbage would hold everybody up for 20 ms
     _say_started(settings, pusher, sockets)
     notifier.ready()
     await stop.asked.wait()
@@ -298,7 +305,9 @@ def _http_runner(settings: Settings, targets: "Targets", clock: "Clock") -> Any:
     )
 
 
-def _app(settings: Settings, pusher: "TaskPusher", sockets: Sequence[socket.socket]) -> Any:
+def _app(
+    settings: Settings, pusher: "TaskPusher", sockets: Sequence[socket.socket], recent: logs.Recent
+) -> "App":
     from .web import create_app
 
     bound = [spoken for spoken in map(_address, sockets) if spoken is not None]
@@ -309,6 +318,8 @@ def _app(settings: Settings, pusher: "TaskPusher", sockets: Sequence[socket.sock
         any_host_literal=any(address.is_every_interface for address in bound),
         root_path=settings.root_path,
         max_body=settings.max_body,
+        settings=config.shown_settings(settings),
+        recent=recent,
     )
 
 

@@ -98,7 +98,7 @@ class Client:
 
     def pages(self, state: str = "", limit: int = MOST_LISTED, **filters: str) -> Iterator[dict[str, Any]]:
         """Page after page of the jobs in that state, or of all; `limit` jobs a page. Each is asked for when
-        it is wanted. The filters are queue, kind, host, tag and url."""
+        it is wanted. The filters are queue, kind, host, tag, url and q."""
         path = f"/jobs/{_segment(state)}" if state else "/jobs"
         query: Mapping[str, str] | str = {"limit": str(limit), **filters}
         while True:
@@ -108,6 +108,20 @@ class Client:
                 return
             # Its path is as the tasker sees itself, which may not be as a proxy in front shows it.
             query = urlsplit(page["next"]).query
+
+    def move_all(self, action: str, state: str, *, dry_run: bool = False, **filters: str) -> dict[str, Any]:
+        """Do it to all jobs in that state that match the filters: `{"count"}`, or where that takes longer
+        how far it is, with an `id` for `bulk`."""
+        path = f"/jobs/{_segment(state)}/{_segment(action)}"
+        return self._object("POST", path, {**filters, "dry_run": dry_run})
+
+    def bulk(self, bulk: str) -> dict[str, Any]:
+        """How far it is."""
+        return self._object("GET", f"/bulk/{_segment(bulk)}")
+
+    def cancel_bulk(self, bulk: str) -> dict[str, Any]:
+        """End it; what it moved stays moved."""
+        return self._object("POST", f"/bulk/{_segment(bulk)}/cancel")
 
     # ---- queues and figures -----------------------------------------------------------------------
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .durations import parse_duration
+from .durations import parse_duration, written_duration
 from .errors import InvalidField
-from .masking import MASK
+from .masking import MASK, masked_url
 from .values import (
     Address,
     Credentials,
@@ -219,6 +219,8 @@ class Settings:
     log_format: str | None = _row(
         one_of("text", "json"), None, "text|json", "The form of log lines: text, or json at level production."
     )
+    # By attribute, where what was set came from: option, environment or file.
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         shown = (
@@ -236,6 +238,8 @@ class Settings:
 def _table() -> tuple[Setting, ...]:
     rows = []
     for field in dataclasses.fields(Settings):
+        if "row" not in field.metadata:
+            continue
         parse, default, metavar, sentence, more = field.metadata["row"]
         rows.append(Setting(field.name.replace("_", "-"), parse, default, metavar, sentence, **more))
     return tuple(rows)
@@ -251,7 +255,10 @@ def load(options: Mapping[str, object], environ: Mapping[str, str] = os.environ)
 
     Raises InvalidField, whose field is the option, variable or key at fault.
     """
-    settings = Settings(**_values(SETTINGS, options, environ))
+    found = _found(SETTINGS, options, environ)
+    values = {name: value for name, (value, _) in found.items()}
+    sources = {name: source for name, (_, source) in found.items() if source}
+    settings = Settings(**values, sources=sources)
     refuse_open_door([settings.address], settings)
     return settings
 
@@ -259,25 +266,26 @@ def load(options: Mapping[str, object], environ: Mapping[str, str] = os.environ)
 def load_one(name: str, options: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Any:
     """One setting alone, for a command that needs no more; what is wrong with the others does not matter."""
     rows = [row for row in SETTINGS if row.attribute == name]
-    return _values(rows, options, environ)[name]
+    return _found(rows, options, environ)[name][0]
 
 
-def _values(
+def _found(
     rows: Iterable[Setting], options: Mapping[str, object], environ: Mapping[str, str]
-) -> dict[str, Any]:
+) -> dict[str, tuple[Any, str]]:
+    """The value of each row, and where it was set ("" where it was not), by attribute."""
     file = options.get("config") or environ.get("TASKER_CONFIG")
     keys = _read_file(str(file)) if file else {}
-    values = {}
+    found: dict[str, tuple[Any, str]] = {}
     for row in rows:
         if (option := options.get(row.attribute)) not in (None, ()):
-            values[row.attribute] = row.read(option, f"--{row.name}")
+            found[row.attribute] = row.read(option, f"--{row.name}"), "option"
         elif variable := environ.get(row.variable):  # set to nothing is not set
-            values[row.attribute] = row.read(_parted(variable, row), row.variable)
+            found[row.attribute] = row.read(_parted(variable, row), row.variable), "environment"
         elif row.name in keys:
-            values[row.attribute] = row.read(keys[row.name], f"{row.name} in {file}")
+            found[row.attribute] = row.read(keys[row.name], f"{row.name} in {file}"), "file"
         else:
-            values[row.attribute] = row.unset()
-    return values
+            found[row.attribute] = row.unset(), ""
+    return found
 
 
 def refuse_open_door(addresses: Iterable[Address], settings: Settings) -> None:
@@ -312,6 +320,52 @@ def _read_file(path: str) -> dict[str, Any]:
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
             raise InvalidField("--config", f"{path} sets {key}, which is no setting{hint}")
     return keys
+
+
+# ---- showing them -------------------------------------------------------------------------------------
+
+
+class Shown(NamedTuple):
+    """A setting as a page shows it. `source` is option, environment, file or default."""
+
+    option: str
+    value: str
+    source: str
+    help: str
+
+
+def shown_settings(settings: Settings) -> list[Shown]:
+    """Every setting, in the order of the table, with passwords, header values and other secrets masked."""
+    return [
+        Shown(
+            f"--{row.name}", _shown(row, settings), settings.sources.get(row.attribute, "default"), row.help
+        )
+        for row in SETTINGS
+    ]
+
+
+def _shown(row: Setting, settings: Settings) -> str:
+    value = getattr(settings, row.attribute)
+    if row.attribute not in settings.sources and row.default is not None:
+        return row.default
+    if row.parse in (parse_duration, parse_timeout, positive_duration):
+        return written_duration(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown_one, value))
+    return "" if value is None else masked_url(str(value)) if row.secret else _shown_one(value)
+
+
+def _shown_one(value: object) -> str:
+    match value:
+        case Credentials(name=name):
+            return f"{name}:{MASK}"
+        case (str(name), _):  # a header
+            return f"{name}: {MASK}"
+        case StoreAddress(kind=kind, path=path):
+            return f"{kind}:{path}"
+        case bool():
+            return "on" if value else "off"
+    return str(value)
 
 
 # ---- documentation ------------------------------------------------------------------------------------

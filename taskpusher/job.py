@@ -256,10 +256,12 @@ def _instead(job: Job, action: Action) -> str:
 NOT_HELD: dict[str, Any] = {"claim": 0, "owner": "", "lease_until": 0, "wish": None}
 
 
-def _move(job: Job, action: Action, **changes: Any) -> Job:
+def _move(job: Job, action: Action, also: dict[str, Any] | tuple[()] = (), **changes: Any) -> Job:
     state = destination(job, action)
     assert isinstance(state, State), f"{action} of a {job.kind} job in {job.state} is a wish"
-    return replace(job, state=state, revision=job.revision + 1, **changes)
+    changes["state"], changes["revision"] = state, job.revision + 1
+    changes.update(also)
+    return replace(job, **changes)
 
 
 # ---- the tasker's moves -------------------------------------------------------------------------------
@@ -280,9 +282,7 @@ def claimed(job: Job, claim: int, owner: str, now: int) -> Job:
 
 
 def succeeded(job: Job, now: int, duration: float, status: int) -> Job:
-    return _move(
-        job, Action.SUCCEED, finished_ms=now, duration=duration, status=status, error=None, **NOT_HELD
-    )
+    return _move(job, Action.SUCCEED, NOT_HELD, finished_ms=now, duration=duration, status=status, error=None)
 
 
 def failed(job: Job, now: int, duration: float, status: int, error: JobError) -> Job:
@@ -290,12 +290,12 @@ def failed(job: Job, now: int, duration: float, status: int, error: JobError) ->
     return _move(
         job,
         Action.FAIL,
+        NOT_HELD,
         finished_ms=now,
         duration=duration,
         status=status,
         error=error,
         failures=job.failures + 1,
-        **NOT_HELD,
     )
 
 
@@ -304,6 +304,7 @@ def again(job: Job, due: int, duration: float, status: int, error: JobError, era
     return _move(
         job,
         Action.AGAIN,
+        NOT_HELD,
         due_ms=due,
         delayed=True,
         era=era,
@@ -311,7 +312,6 @@ def again(job: Job, due: int, duration: float, status: int, error: JobError, era
         status=status,
         error=error,
         failures=job.failures + 1,
-        **NOT_HELD,
     )
 
 
@@ -320,19 +320,19 @@ def released(job: Job, now: int, duration: float, error: JobError, crashes: int 
     return _move(
         job,
         Action.RELEASE,
+        NOT_HELD,
         due_ms=min(job.due_ms, now),
         duration=duration,
         error=error,
         crashes=job.crashes + crashes,
-        **NOT_HELD,
     )
 
 
 def stopped(job: Job, now: int, duration: float) -> Job:
     """The work has stopped, as the wish on it asked: canceled now, or paused."""
     if job.wish is Wish.PAUSE:
-        return _move(job, Action.HOLD, due_ms=min(job.due_ms, now), duration=duration, **NOT_HELD)
-    return _move(job, Action.STOP, finished_ms=now, duration=duration, **NOT_HELD)
+        return _move(job, Action.HOLD, NOT_HELD, due_ms=min(job.due_ms, now), duration=duration)
+    return _move(job, Action.STOP, NOT_HELD, finished_ms=now, duration=duration)
 
 
 def expired(job: Job, now: int) -> Job:
@@ -354,7 +354,7 @@ def canceled(job: Job, now: int) -> Job:
     if isinstance(where, Wish):
         return replace(job, wish=where, revision=job.revision + 1)
     duration = max(0, now - job.started_ms) / 1000 if job.state is State.RUNNING else job.duration
-    return _move(job, Action.CANCEL, finished_ms=now, duration=duration, blocked_by="", **NOT_HELD)
+    return _move(job, Action.CANCEL, NOT_HELD, finished_ms=now, duration=duration, blocked_by="")
 
 
 def paused(job: Job) -> Job:

@@ -11,6 +11,8 @@ import logging
 import re
 import sys
 import time
+from collections import deque
+from contextlib import nullcontext
 from typing import Any, TextIO
 
 import msgspec
@@ -28,6 +30,10 @@ LEVELS = {
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _BARE = re.compile(r"[^\s\"=\\]+")  # a value that needs no quotes
+
+
+# Of a line that is kept: the most characters of its message, a fact, an exception, and the most facts.
+MESSAGE, FACT, EXCEPTION, FACTS = 2000, 1000, 8000, 30
 
 
 def set_up(level: str, form: str | None = None, stream: TextIO | None = None) -> None:
@@ -51,6 +57,49 @@ def flush() -> None:
     """Hand out what is buffered, for an end without clean-up."""
     for handler in logging.getLogger().handlers:
         handler.flush()
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of the log, kept. `facts` are what was said besides, as text; a traceback is among them, as
+    `exception`. Secrets are masked, since they are in the log too."""
+
+    time: int  # ms since 1970
+    level: str  # debug, info, warning, error, critical
+    message: str
+    facts: dict[str, str]
+
+
+class Recent(logging.Handler):
+    """Keeps the newest lines of the tasker's log in memory, cut to a size, for a page to show.
+
+    `listen` has it hear of them; it keeps what the level of the log lets through. It holds no object that
+    was logged, only its text.
+    """
+
+    def __init__(self, most: int = 500) -> None:
+        super().__init__()
+        self._lines: deque[LogLine] = deque(maxlen=most)
+
+    def listen(self) -> "Recent":
+        """Keep lines from now on, once, however often it is called."""
+        logging.getLogger(NAME).addHandler(self)
+        return self
+
+    def close(self) -> None:
+        """Keep no more of them."""
+        logging.getLogger(NAME).removeHandler(self)
+        super().close()
+
+    def lines(self) -> list[LogLine]:
+        """Those that are kept, oldest first."""
+        with self.lock or nullcontext():
+            return list(self._lines)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(_kept(record))
+        except Exception:  # a value that has no text
+            self.handleError(record)
 
 
 class TextLines(logging.Formatter):
@@ -95,6 +144,15 @@ def escaped(text: str) -> str:
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _OWN}
+
+
+def _kept(record: logging.LogRecord) -> LogLine:
+    fields = list(_fields(record).items())[:FACTS]
+    facts = {name: escaped(str(value)[:FACT]) for name, value in fields}
+    if record.exc_info:
+        facts["exception"] = logging.Formatter().formatException(record.exc_info)[-EXCEPTION:]
+    message = escaped(record.getMessage().strip()[:MESSAGE])
+    return LogLine(int(record.created * 1000), record.levelname.lower(), message, facts)
 
 
 def _quoted(value: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from .attempt import cut_record
 from .clock import Clock
-from .errors import StaleEdit, UnknownJob
+from .errors import MoveRefused, StaleEdit, UnknownJob
 from .events import Events
 from .job import Action, Job, State, canceled, destination, due_now, paused, resumed, retried
 from .stores.base import Edit, Remove, Store
@@ -44,6 +44,15 @@ def move(job: Job, action: Action, now: int) -> Move:
             destination(job, action)
             return Move(Remove(job.uid, job.revision))
     raise ValueError(f"{action} is no move that a person makes of a job alone")
+
+
+def allowed(job: Job, action: Action) -> bool:
+    """Whether the table has that move for the job as it is."""
+    try:
+        destination(job, action)
+    except MoveRefused:
+        return False
+    return True
 
 
 def _cancel(job: Job, now: int) -> Move:
@@ -90,5 +99,7 @@ class Moves:
         """What has been written is told; only then is the call cut."""
         if isinstance(made.change, Edit):
             self._events.moved([made.change.job])
+        else:
+            self._events.removed()
         if made.cut:
             self._cut(made.cut)

@@ -27,7 +27,8 @@ class Defaults(msgspec.Struct, frozen=True):
 def new_job(fields: Mapping[str, object], defaults: Defaults, now: int, trace: Trace | None = None) -> Add:
     """The job that the fields describe. None stands for a field that was not given.
 
-    `now` is in milliseconds since 1970; `trace` is the one that the push belongs to. Raises InvalidField.
+    `now` is in milliseconds since 1970; `trace` is the one that the push belongs to. Raises InvalidField; but
+    that it comes too late stands in `refusal`, since the same push may have been taken when it was in time.
     """
     given = _read(fields)
     if "url" not in given:
@@ -39,7 +40,9 @@ def new_job(fields: Mapping[str, object], defaults: Defaults, now: int, trace: T
     fingerprint = _fingerprint(target, given) if uid else b""
     body = _body(given, defaults) or b""
     _times(given, now)
-    _in_order(given.get("due_ms", now), given.get("expires_ms", 0))
+    refusal = _too_late(given.get("due_ms", now), given.get("expires_ms", 0), now)
+    if refusal is not None and not uid and not given.get("key"):
+        raise refusal
     given.setdefault("method", "POST" if body else "GET")
     given.setdefault("due_ms", now)
     job = Job(
@@ -55,7 +58,7 @@ def new_job(fields: Mapping[str, object], defaults: Defaults, now: int, trace: T
         trace=trace,
         **given,
     )
-    return Add(job, body)
+    return Add(job, body, refusal)
 
 
 def changes(
@@ -81,7 +84,9 @@ def changes(
         given["target"], given["host"] = given.pop("url")
     _times(given, now)
     if "due_ms" in given or "expires_ms" in given:
-        _in_order(given.get("due_ms", job.due_ms), given.get("expires_ms", job.expires_ms))
+        refusal = _too_late(given.get("due_ms", job.due_ms), given.get("expires_ms", job.expires_ms), now)
+        if refusal is not None:
+            raise refusal
     return given, body
 
 
@@ -173,19 +178,20 @@ def _times(given: dict[str, Any], now: int) -> None:
         if given["due_ms"] > now + _TEN_YEARS:
             raise InvalidField("due_at", "is more than ten years off")
     if "expires_at" in given:
-        given["expires_ms"] = expires = given.pop("expires_at")
-        if expires is None:
-            given["expires_ms"] = 0
-        elif expires <= now:
-            raise InvalidField("expires_at", "has passed; give a moment to come, or leave it out")
+        expires = given.pop("expires_at")
+        given["expires_ms"] = 0 if expires is None else max(1, expires)  # 0 stands for no end
 
 
 _TEN_YEARS = 3650 * 86_400_000  # milliseconds
+_PASSED = "has passed; give a moment to come, or leave it out"
+_NOT_AFTER = "is not after the moment the job is due: it would never run"
 
 
-def _in_order(due: int, expires: int) -> None:
-    if expires and expires <= due:
-        raise InvalidField("expires_at", "is not after the moment the job is due: it would never run")
+def _too_late(due: int, expires: int, now: int) -> InvalidField | None:
+    """Why a job of those times, in ms, would never run; None: it may. It depends on when it is asked."""
+    if expires and expires <= max(now, due):
+        return InvalidField("expires_at", _PASSED if expires <= now else _NOT_AFTER)
+    return None
 
 
 def _default(name: str, defaults: Defaults) -> Any:

@@ -21,7 +21,7 @@ from .push import Defaults, changes, copied, new_job
 from .queues import caps
 from .recovery import recover
 from .runners.base import Runner
-from .stats import Measures, Stats
+from .stats import Glance, Measures, Stats
 from .stores.base import (
     Add,
     Details,
@@ -91,6 +91,7 @@ class TaskPusher:
         self.tally = Tally()
         self.ready = False
         self._callbacks = callbacks(error_callback, store, self.clock)
+        self.per_host = per_host
         self._caps = caps(per_host)
         self._concurrency = concurrency
         self._random = random or Random()  # noqa: S311 - jitter is no secret
@@ -107,7 +108,7 @@ class TaskPusher:
         """Open the store, take back what an earlier run left running, and begin to work."""
         self.broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._hurry = asyncio.Event()
-        self.history = History(self.clock)
+        self.history = History(self.store, self.clock, self.tally)
         self._started = self.clock.monotonic()
         self._workers = Workers(
             self._concurrency,
@@ -180,6 +181,7 @@ class TaskPusher:
         self._pulse.stop()
         while self._listening:
             self._listening.pop()()
+        await self._at_most(LAST_WRITES, self.history.stop())
 
     async def _all_claimed(self, due: int) -> None:
         """Until every job that was due then has been claimed, but for those of paused queues."""
@@ -289,10 +291,10 @@ class TaskPusher:
             raise UnknownJob(uid)
         return details
 
-    async def page(self, query: Query, cursor: bytes | None = None, limit: int = 100) -> Page:
-        """A page of the jobs that match; go on with `Page.cursor`."""
+    async def page(self, query: Query, cursor: bytes | None = None, limit: int = 100, most: int = 0) -> Page:
+        """A page of the jobs that match; go on with `Page.cursor`. `most` as for the store."""
         self._pulse.touch()
-        return await self.store.page(query, cursor, limit)
+        return await self.store.page(query, cursor, limit, most)
 
     async def counts(self) -> dict[tuple[State, str], int]:
         return await self.store.counts()
@@ -320,6 +322,17 @@ class TaskPusher:
             busy=len(self._workers.running),
             lag=self._pulse.lag,
             store=await self.store.figures(),
+        )
+
+    async def glance(self) -> Glance:
+        """How it is, for who looks once a second."""
+        finished = self.tally.finished
+        return Glance(
+            now=self.clock.now(),
+            totals=await self.store.totals(0),
+            finished=(finished[State.COMPLETED], finished[State.ERROR]),
+            workers=self._concurrency,
+            busy=len(self._workers.running),
         )
 
     def blocked(self) -> bool:

@@ -20,6 +20,16 @@ class Stats(msgspec.Struct, frozen=True):
     store: StoreFigures
 
 
+class Glance(msgspec.Struct, frozen=True):
+    """What a page shows that is open all day: the cheapest of all to ask for."""
+
+    now: int  # ms
+    totals: Totals  # of no queue
+    finished: tuple[int, int]  # jobs completed and jobs in error since the start
+    workers: int
+    busy: int
+
+
 class Measures(msgspec.Struct, frozen=True):
     """What a monitor asks every few seconds: nothing in it costs more when there are more jobs or queues."""
 

@@ -17,12 +17,22 @@ from typing import Any
 from msgspec.structs import replace
 
 from .attempt import cut_record, settle
-from .errors import ClaimLost, CursorGone, KeyTaken, StaleEdit, TaskPusherError, UidTaken, UnknownJob
+from .errors import (
+    ClaimLost,
+    CursorGone,
+    InvalidField,
+    KeyTaken,
+    StaleEdit,
+    TaskPusherError,
+    UidTaken,
+    UnknownJob,
+)
 from .job import (
     LIVE,
     ErrorClass,
     Held,
     Job,
+    JobError,
     Progress,
     Result,
     State,
@@ -35,7 +45,22 @@ from .job import (
     retried,
 )
 from .runners.base import Failure, Outcome, Released, Success
-from .stores.base import Add, Details, Edit, Page, Query, QueueRule, Remove, Settle, Store, Totals, position
+from .shape import shape
+from .stores.base import (
+    LONGEST_NOTE_NAME,
+    Add,
+    Details,
+    Edit,
+    Note,
+    Page,
+    Query,
+    QueueRule,
+    Remove,
+    Settle,
+    Store,
+    Totals,
+    position,
+)
 from .uid import new_uid
 
 NOW = 1_800_000_000_000  # ms: a moment in 2027
@@ -149,7 +174,7 @@ class StoreContract:
     async def claimed(self, store: Store, limit: int = 1, now: int = NOW) -> list[Job]:
         return [held.job for held in (await store.claim(limit, now)).jobs]
 
-    async def uids(self, store: Store, state: State | None = None, **filters: str) -> list[str]:
+    async def uids(self, store: Store, state: State | None = None, **filters: Any) -> list[str]:
         page = await store.page(Query(state, **filters), None, 1000)
         return [job.uid for job in page.jobs]
 
@@ -201,6 +226,21 @@ class StoreContract:
             await store.write(settled(running, OK))
             (anew,) = await store.write(Add(a_job(key="k" * 200)))
             assert not anew.existing
+
+    async def test_a_push_that_comes_too_late_is_found_or_else_refused(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            known, keyed = a_job(fingerprint=b"12345678"), a_job(key="k")
+            late = InvalidField("expires_at", "has passed")
+            for job in (known, keyed):
+                await refused(InvalidField, store.write(Add(job, b"body", late)))
+            assert await self.uids(store) == []
+            await self.pushed(store, known, keyed)
+            (again,) = await store.write(Add(known, b"body", late))
+            assert again.existing and again.job is not None and again.job.uid == known.uid
+            (again,) = await store.write(Add(a_job(key="k"), b"body", late))
+            assert again.existing and again.job is not None and again.job.uid == keyed.uid
+            await refused(InvalidField, store.write(Add(a_job()), Add(a_job(key="other"), b"", late)))
+            assert sorted(await self.uids(store)) == sorted([known.uid, keyed.uid])
 
     async def test_a_retry_is_refused_while_another_live_job_has_the_key(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
@@ -813,8 +853,8 @@ class StoreContract:
                 rest = await store.page(Query(state), page.cursor, 1000)
                 assert [job.uid for job in page.jobs + rest.jobs] == whole and rest.cursor is None
 
-    async def brought_to(self, store: Store, state: State | None) -> Job:
-        (job,) = await self.pushed(store, a_job(priority=0))
+    async def brought_to(self, store: Store, state: State | None, **fields: Any) -> Job:
+        (job,) = await self.pushed(store, a_job(priority=0, **fields))
         if state is State.PAUSED:
             job = paused(job)
             await store.write(Edit(job))
@@ -830,28 +870,97 @@ class StoreContract:
         return job
 
     async def test_filters_find_what_matches_and_count_it(self, tmp_path: Path) -> None:
+        error = JobError(ErrorClass.ANSWERED, "answered 503 to http://h/a after 1.5 s")
+        fields = {
+            "queue": "q",
+            "kind": "command",
+            "host": "h",
+            "tags": ("x", "y"),
+            "target": "http://h/a?b",
+            "key": "k-1",
+            "title": "Überweisung für Kim",
+            "status": 503,
+            "attempt": 4,
+            "error": error,
+            "created_ms": NOW - 5000,
+        }
+        wanted: list[dict[str, Any]] = [
+            {"queue": "q"},
+            {"kind": "command"},
+            {"host": "h"},
+            {"tag": "y"},
+            {"url": "http://h/"},
+            {"key": "k-1"},
+            {"error": "answered"},
+            {"shape": shape("answered 500 to http://h/other after 20 s")},
+            {"status": (503, 503)},
+            {"status": (500, 599), "attempts": (4, 0)},
+            {"attempts": (2, 4), "error": "answered"},
+            {"created": (0, NOW - 4999)},
+            {"created": (NOW - 5000, NOW - 4000)},
+            {"text": "ÜBERWEISUNG kim"},
+            {"text": '"für Kim" HTTP://H/A?B'},
+            {"text": "k-1 503"},
+        ]
+        missed: list[dict[str, Any]] = [
+            {"queue": "q", "tag": "z"},
+            {"key": "k"},
+            {"error": "unknown"},
+            {"shape": "00000000"},
+            {"status": (500, 502)},
+            {"attempts": (5, 0)},
+            {"attempts": (1, 3), "queue": "q"},
+            {"created": (0, NOW - 5000)},
+            {"created": (NOW - 4999, NOW - 1)},
+            {"text": "überweisung nobody"},
+            {"text": '"Kim für"'},
+            {"text": "k-1", "masked": True},
+        ]
         async with self.opened(tmp_path) as store:
-            fields = {
-                "queue": "q",
-                "kind": "command",
-                "host": "h",
-                "tags": ("x", "y"),
-                "target": "http://h/a?b",
-            }
             (job,) = await self.pushed(store, a_job(**fields))
             await self.pushed(store, *(a_job() for _ in range(1200)))
-            for name, value in {
-                "queue": "q",
-                "kind": "command",
-                "host": "h",
-                "tag": "y",
-                "url": "http://h/",
-            }.items():
-                for state in (State.WAITING, None):
-                    page = await store.page(Query(state, **{name: value}), None, 100)
-                    assert [found.uid for found in page.jobs] == [job.uid], name
-                    assert page.total == 1 and page.cursor is None
-            assert (await store.page(Query(None, queue="q", tag="z"), None, 100)).total == 0
+            for state in (State.WAITING, None):
+                for query in wanted:
+                    page = await store.page(Query(state, **query), None, 100)
+                    assert [found.uid for found in page.jobs] == [job.uid], query
+                    assert page.total == 1 and page.cursor is None and page.complete
+                for query in missed:
+                    page = await store.page(Query(state, **query), None, 100)
+                    assert (page.jobs, page.total, page.cursor) == ([], 0, None), query
+            for one in (Query(status=(-1, 0)), Query(attempts=(0, -1)), Query(created=(NOW, 0))):
+                assert (await store.page(one, None, 1)).total == 1200
+
+    async def test_a_bounded_look_says_how_far_it_came_and_goes_on(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            for made in (State.COMPLETED, State.WAITING):  # those that wait last: a claim might take them
+                for number in range(30):
+                    await self.brought_to(store, made, queue="odd" if number % 7 == 3 else "default")
+            for state in (State.WAITING, State.COMPLETED, None):
+                jobs = (await store.page(Query(state), None, 100)).jobs
+                for query in (Query(state, tag="none"), Query(state, queue="odd", kind="http")):
+                    want = [job.uid for job in jobs if query.matches(job)]
+                    assert bool(want) == bool(query.queue)
+                    for most, limit in ((1, 2), (5, 1), (7, 3), (29, 2), (30, 2), (31, 9), (60, 4), (0, 3)):
+                        found = await self.read_bounded(store, query, limit, most, len(jobs), len(want))
+                        assert found == want, (query, most, limit)
+
+    async def read_bounded(
+        self, store: Store, query: Query, limit: int, most: int, length: int, total: int
+    ) -> list[str]:
+        """What all pages hold together, of a list of that length."""
+        read: list[str] = []
+        cursor: bytes | None = None
+        while True:
+            page = await store.page(query, cursor, limit, most)
+            assert page.complete == (not most or most >= length)
+            assert page.looked == min(most or length, length)
+            assert page.total == total if page.complete else len(page.jobs) <= page.total <= total
+            assert len(page.jobs) == limit or page.cursor is None or most
+            read += [job.uid for job in page.jobs]
+            if page.cursor is None:
+                return read
+            assert page.cursor != cursor
+            cursor = page.cursor
 
     async def test_expiring_and_finished_jobs_are_found_by_time(self, tmp_path: Path) -> None:
         async with self.opened(tmp_path) as store:
@@ -972,6 +1081,74 @@ class StoreContract:
             assert again.existing and again.job is not None and again.job.state in LIVE
             (new,) = await self.pushed(store, a_job())
             assert new.seq > jobs[-1].seq
+
+    # ---- notes ------------------------------------------------------------------------------------
+
+    async def test_notes_come_by_the_bytes_of_their_names(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            names = ["a/1", "a/10", "a/2", "a/", "a", "b/1", "a/\u00e9", "a/\U0001f600", "a/\uffee"]
+            await store.write(*(Note(name, name.encode()) for name in names))
+            listed = sorted((name for name in names if name.startswith("a/")), key=str.encode)
+            for backwards in (False, True):
+                in_order = listed[::-1] if backwards else listed
+                found = await store.notes("a/", newest_first=backwards)
+                assert found == [(name, name.encode()) for name in in_order]
+                seen, after = [], ""
+                while part := await store.notes("a/", after=after, limit=2, newest_first=backwards):
+                    seen += [name for name, _ in part]
+                    after = seen[-1]
+                assert seen == in_order
+            assert [name for name, _ in await store.notes("")] == sorted(names, key=str.encode)
+            assert await store.notes("c") == await store.notes("a/", limit=0) == []
+
+    async def test_notes_go_on_beyond_a_name_that_nothing_has(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await store.write(Note("a/1", b""), Note("a/3", b""), Note("b", b""))
+            for after, forward, back in (
+                ("a/2", ["a/3"], ["a/1"]),
+                ("a", ["a/1", "a/3"], []),
+                ("z", [], ["a/3", "a/1"]),
+            ):
+                assert [name for name, _ in await store.notes("a/", after=after)] == forward
+                assert [name for name, _ in await store.notes("a/", after=after, newest_first=True)] == back
+
+    async def test_a_note_takes_the_place_of_the_one_before_until_it_is_removed(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await store.write(Note("n", b"old"), Note("m", b""))
+            (written,) = await store.write(Note("n", b"new" * 5000))
+            assert written.job is None
+            assert await store.notes("") == [("m", b""), ("n", b"new" * 5000)]
+            await store.write(Note("n", None), Note("nothing", None))
+            assert await store.notes("") == [("m", b"")]
+
+    async def test_notes_are_written_with_other_changes_or_not_at_all(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            (job,) = await self.pushed(store, a_job())
+            await store.write(Note("kept", b"1"))
+            notes = (Note("kept", None), Note("new", b"2"))
+            await refused(StaleEdit, store.write(*notes, Remove(job.uid, 9)))
+            assert await store.notes("") == [("kept", b"1")]
+            await store.write(*notes, Remove(job.uid, job.revision))
+            assert await store.notes("") == [("new", b"2")]
+            assert await self.uids(store) == []
+
+    async def test_a_note_may_not_have_a_name_that_is_too_long(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            longest = "\u00e9" * (LONGEST_NOTE_NAME // 2)
+            await store.write(Note(longest, b"1"))
+            assert await store.notes("") == [(longest, b"1")]
+            try:
+                Note(longest + "x", b"1")
+            except InvalidField:
+                return
+            raise AssertionError("InvalidField was expected")
+
+    async def test_notes_are_there_after_reopening(self, tmp_path: Path) -> None:
+        async with self.opened(tmp_path) as store:
+            await store.write(Add(a_job()), Note("a", b"1"), Note("b", b"2"))
+            await store.write(Note("b", None))
+        async with self.opened(tmp_path) as store:
+            assert await store.notes("") == [("a", b"1")]
 
 
 async def refused(error: type[TaskPusherError], writing: Awaitable[Any]) -> None:

@@ -5,7 +5,8 @@ import re
 import threading
 
 _AHEAD = 256  # random ends made at once: a system call for each uid would cost as much as the uid
-_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # the bits 10 in front, the other two kept
+_OTHER_BITS = int("3fff" * _AHEAD, 16)  # of the groups of 16 bits that name the variant,
+_VARIANT = int("8000" * _AHEAD, 16)  # which is 10 in front
 _FORM = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}")
 
 
@@ -44,9 +45,9 @@ class UidMaker:
 
 def _random_tails() -> list[str]:
     """Ends of uids: two bits that name the variant, then 62 random ones."""
-    digits = os.urandom(8 * _AHEAD).hex()
-    ends = [digits[at : at + 16] for at in range(0, len(digits), 16)]
-    return [f"{_VARIANT[end[0]]}{end[1:4]}-{end[4:]}" for end in ends]
+    groups = int.from_bytes(os.urandom(2 * _AHEAD)) & _OTHER_BITS | _VARIANT
+    variants = groups.to_bytes(2 * _AHEAD).hex("-", 2).split("-")
+    return list(map("-".join, zip(variants, os.urandom(6 * _AHEAD).hex("-", 6).split("-"), strict=True)))
 
 
 _maker = UidMaker()  # one a process: only then do its uids grow whatever the number of pushers

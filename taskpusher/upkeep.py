@@ -135,3 +135,5 @@ class Upkeep:
             if change.then:
                 self._events.moved([add.job for add in change.then])
                 self._wake()
+        else:
+            self._events.removed()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from .attempt import attempt, settle
@@ -42,7 +42,7 @@ class Workers:
         self._store, self._runners, self._clock, self._events = store, runners, clock, events
         self._tally, self._callbacks, self._random = tally, callbacks, random
         self.feed = Feed(
-            store, clock, self._give_back, events.settled, events.moved, tally.began, callbacks.jobs
+            store, clock, self._give_back, events.settled, events.moved, self._began, callbacks.jobs
         )
         self.running: dict[int, tuple[asyncio.Task[None], Held]] = {}  # by claim: what was cut may run anew
         self._cut: set[asyncio.Task[None]] = set()
@@ -60,6 +60,10 @@ class Workers:
         if not task.cancelled() and (error := task.exception()):
             logger.critical("a worker failed; stopping", exc_info=error)
             self._broken(error)
+
+    def _began(self, held: Sequence[Held]) -> None:
+        self._tally.began(held)
+        self._events.began(held)
 
     async def _work(self) -> None:
         held = await self.feed.first()

@@ -35,8 +35,8 @@ class Meddler(MemoryStore):
         self.before_write: Callable[[Change], Exception | None] | None = None
         self.commits: list[int] = []  # how many changes were queued before the loop's next turn
 
-    async def page(self, query: Query, cursor: bytes | None, limit: int) -> Page:
-        page = await super().page(query, cursor, limit)
+    async def page(self, query: Query, cursor: bytes | None, limit: int, most: int = 0) -> Page:
+        page = await super().page(query, cursor, limit, most)
         if self.after_page is not None:
             await self.after_page(page)
         return page

@@ -432,6 +432,22 @@ def test_a_name_lookup_that_hangs_does_not_hold_up_the_end(start: Callable[..., 
     assert tasker.process.wait(PATIENCE) == 0
 
 
+COUNTING_FROZEN = """
+import atexit, gc, sys
+atexit.register(lambda: print(f"frozen={gc.get_freeze_count()}", file=sys.stderr))
+from taskpusher.cli import main
+main()
+"""
+
+
+def test_what_was_loaded_at_the_start_is_not_looked_through_for_garbage(start: Callable[..., Tasker]) -> None:
+    tasker = start(command=(sys.executable, "-c", COUNTING_FROZEN))
+    tasker.tell()
+    assert tasker.end() == 0
+    frozen = re.search(r"frozen=([0-9]+)", tasker.said)
+    assert frozen and int(frozen[1]) > 10_000
+
+
 def test_a_drain_first_runs_all_that_is_due(start: Callable[..., Tasker], target: Target) -> None:
     target.may_answer.clear()
     tasker = start("--on-stop=drain", "--concurrency=1")

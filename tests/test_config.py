@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from taskpusher.config import SETTINGS, Settings, documentation, load, refuse_open_door
+from taskpusher.config import SETTINGS, Settings, documentation, load, refuse_open_door, shown_settings
 from taskpusher.errors import InvalidField
 from taskpusher.values import Address, Credentials, StoreAddress, parse_address, parse_size
 
@@ -335,6 +335,35 @@ def test_the_documentation_is_made_of_the_table() -> None:
 
 
 def test_the_table_has_every_setting_once_with_a_sentence() -> None:
-    assert [row.attribute for row in SETTINGS] == [field.name for field in dataclasses.fields(Settings)]
+    fields = [field.name for field in dataclasses.fields(Settings) if field.name != "sources"]
+    assert [row.attribute for row in SETTINGS] == fields
     assert len({row.variable for row in SETTINGS}) == len(SETTINGS)
     assert all(row.help.endswith((".", "?")) for row in SETTINGS)
+
+
+def test_settings_are_shown_with_where_they_came_from_and_without_their_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "tasker.toml"
+    file.write_text(
+        'basicauth = ["app:SECRET1", "b:SECRET2"]\nheader = ["X-Key: SECRET3"]\nkeep = "14d"\n'
+        'error-callback = "http://u:SECRET4@app.example/e?token=SECRET5"\nproxy = "http://u:SECRET6@proxy:1"\n'
+    )
+    options = {"config": str(file), "store": "lmdb:/var/lib/tasker", "tracing": True}
+    settings = load(options, {"TASKER_PER_HOST": "3", "TASKER_HOST": "a.example, b.example"})
+    shown = shown_settings(settings)
+    assert [one.option for one in shown] == [f"--{row.name}" for row in SETTINGS]
+    assert all(one.help for one in shown)
+    found = {one.option: (one.value, one.source) for one in shown}
+    assert found["--basicauth"] == ("app:***, b:***", "file")
+    assert found["--header"] == ("X-Key: ***", "file")
+    assert found["--keep"] == ("14d", "file")
+    assert found["--error-callback"] == ("http://***@app.example/e?token=***", "file")
+    assert found["--proxy"] == ("http://***@proxy:1", "file")
+    assert found["--store"] == ("lmdb:/var/lib/tasker", "option")
+    assert found["--tracing"] == ("on", "option")
+    assert found["--per-host"] == ("3", "environment")
+    assert found["--host"] == ("a.example, b.example", "environment")
+    assert found["--timeout"] == ("1h", "default")
+    assert found["--insecure"] == ("off", "default")
+    assert found["--log-format"] == ("", "default")
+    assert found["--basicauth-add"] == ("", "default")
+    assert "SECRET" not in str(shown) + repr(settings)

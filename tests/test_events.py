@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from taskpusher.events import Events
-from taskpusher.job import ErrorClass, Job, JobError
+from taskpusher.job import ErrorClass, Held, Job, JobError, State
 from taskpusher.testing import a_job
 
 
@@ -35,3 +35,21 @@ def test_a_listener_that_fails_keeps_nothing_from_the_others(caplog: pytest.LogC
     events.settled([job])
     assert heard == [job, job]
     assert caplog.messages.count("a listener failed") == 2
+
+
+def test_who_watches_hears_of_attempts_that_begin_and_of_removals_and_who_listens_does_not() -> None:
+    events = Events()
+    heard: list[Sequence[Job]] = []
+    watched: list[Sequence[Job]] = []
+    events.listen(heard.append)
+    end = events.watch(watched.append)
+    job = a_job(state=State.RUNNING, attempt=1)
+    events.began([])
+    events.began([Held(job, b"")])
+    events.removed()
+    assert [list(jobs) for jobs in watched] == [[job], []]
+    end()
+    events.removed()
+    events.moved([job])
+    assert len(watched) == 2
+    assert [list(jobs) for jobs in heard] == [[job]]

@@ -23,20 +23,22 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "histogram",
         "masking",
         "options",
+        "shape",
         "timerfd",
         "trace",
         "uid",
         "url",
+        "wording",
     ),
     ("clock", "job", "retry"),
     ("stores.*", "runners.*"),
-    ("attempt", "document", "queues", "fields", "push"),
-    ("callbacks", "events", "history", "pulse", "tally"),
-    ("feed", "worker", "upkeep", "timeshift", "recovery", "stats", "tracing", "moves", "bulk"),
+    ("attempt", "document", "fields", "filters", "groups", "push", "queues"),
+    ("buckets", "callbacks", "events", "history", "pulse", "tally"),
+    ("feed", "worker", "upkeep", "timeshift", "recovery", "stats", "tracing", "moves", "bulk", "audit"),
     ("testing",),  # sees all that a pusher is made of; nobody sees it
     ("pusher",),
     ("values", "config", "logs", "systemd"),  # of the command and the web; the pusher knows no settings
-    ("web", "web.*"),
+    ("web", "web.*", "web.pages.*"),
     ("client",),  # asks what the web answers, over HTTP alone
     ("commands", "commands.*"),
     ("cli",),
@@ -161,7 +163,7 @@ def test_no_file_is_named_after_nothing() -> None:
 
 def test_folders_are_families_or_the_web() -> None:
     folders = {path.parent.relative_to(HOUSE).as_posix() for path in FILES.values()}
-    assert folders == {".", "stores", "runners", "web", "commands"}
+    assert folders == {".", "stores", "runners", "web", "web/pages", "commands"}
 
 
 def test_cmd_is_no_package() -> None:

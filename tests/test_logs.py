@@ -129,3 +129,73 @@ def test_a_reader_that_went_away_costs_nothing(capsys: pytest.CaptureFixture[str
     log.info("into the void")
     assert capsys.readouterr() == ("", "")
     assert sys.stderr
+
+
+# ---- the last lines -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recent() -> Iterator[logs.Recent]:
+    kept = logs.Recent(most=3)
+    yield kept.listen()
+    kept.close()
+
+
+def test_the_last_lines_are_kept_with_their_facts_as_text(recent: logs.Recent) -> None:
+    log, _ = logged("info")
+    log.info("started", extra={"n": 3, "error": ValueError("a\nb")})
+    logging.getLogger(f"{logs.NAME}.web").warning("of a part")
+    first, second = recent.lines()
+    assert (first.level, first.message, first.facts) == ("info", "started", {"n": "3", "error": "a\\nb"})
+    assert (second.level, second.message, second.facts) == ("warning", "of a part", {})
+    assert first.time <= second.time
+
+
+def test_only_so_many_lines_of_such_a_size_are_kept(recent: logs.Recent) -> None:
+    log, _ = logged("info")
+    for n in range(5):
+        log.info("x" * 10_000, extra={"n": n, "long": "y" * 10_000} | {f"f{i}": i for i in range(100)})
+    assert [line.facts["n"] for line in recent.lines()] == ["2", "3", "4"]
+    for line in recent.lines():
+        assert len(line.message) == logs.MESSAGE
+        assert len(line.facts) == logs.FACTS
+        assert len(line.facts["long"]) == logs.FACT
+
+
+def test_what_the_level_leaves_out_and_other_peoples_lines_are_not_kept(recent: logs.Recent) -> None:
+    log, _ = logged("warning")
+    log.info("quiet")
+    logging.getLogger("httpx").warning("theirs")
+    assert recent.lines() == []
+
+
+def test_a_traceback_is_kept_as_text(recent: logs.Recent) -> None:
+    log, _ = logged("info")
+    try:
+        raise KeyError("secret")
+    except KeyError:
+        log.exception("failed")
+    (line,) = recent.lines()
+    assert line.facts["exception"].startswith("Traceback")
+    assert "KeyError" in line.facts["exception"]
+
+
+def test_a_value_without_a_text_costs_its_line_alone(recent: logs.Recent) -> None:
+    class Silent:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    log, _ = logged("info")
+    logging.getLogger().handlers.clear()
+    log.info("lost", extra={"fact": Silent()})
+    log.info("kept")
+    assert [line.message for line in recent.lines()] == ["kept"]
+
+
+def test_listening_twice_keeps_a_line_once_and_closing_ends_it(recent: logs.Recent) -> None:
+    log, _ = logged("info")
+    recent.listen()
+    log.info("once")
+    recent.close()
+    log.info("late")
+    assert [line.message for line in recent.lines()] == ["once"]

@@ -17,9 +17,10 @@ from ..errors import InvalidField, Refused, Unreachable
 from ..fields import READERS
 from ..masking import masked_url
 from ..options import Option
+from ..wording import short
 from .jobs import told
 from .remote import FAILED, json_option, remote
-from .screen import clean, console, emit, short
+from .screen import clean, console, emit
 
 MOST = 1000  # jobs a request
 ROOM = 8 << 20  # bytes a request, below the tasker's own --max-body

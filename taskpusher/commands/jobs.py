@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..client import MOST_LISTED, Client
-from ..job import State
 from ..options import Option
+from ..wording import short
+from .many import STATES
 from .remote import json_option, remote
 from .screen import (
     COLORS,
@@ -22,7 +23,6 @@ from .screen import (
     clean,
     console,
     emit,
-    short,
     show,
     since,
     state_cell,
@@ -30,7 +30,6 @@ from .screen import (
     url_cell,
 )
 
-STATES = [*(state.value for state in State), "errors"]
 GIVE_WAY = ("queue", "error", "url")  # columns that are cut where there is no room
 WIDE = 100  # terminals from there on show all columns
 FILTERS = {
@@ -48,6 +47,11 @@ FILTERS = {
 @remote(
     click.Argument(["state"], type=click.Choice(STATES), metavar="[STATE]", required=False),
     *(Option([f"--{name}"], metavar=name.upper(), help=help) for name, help in FILTERS.items()),
+    Option(
+        ["-q", "--filter", "q"],
+        metavar="FILTER",
+        help="Only those that match, like 'status:5xx age:<1h \"no route\"'.",
+    ),
     Option(
         ["--limit"],
         type=click.IntRange(1),

@@ -6,19 +6,44 @@ import click
 
 from ..client import Client
 from ..errors import Refused
+from .many import move_all, options
 from .remote import FAILED, json_option, remote
 from .screen import clean, console, emit
 
 
 def _move(name: str) -> click.Command:
-    uids = click.Argument(["uids"], metavar="UID…", nargs=-1, required=True)
+    uids = click.Argument(["uids"], metavar="UID…", nargs=-1)
 
-    def move(client: Client, uids: Sequence[str], as_json: bool) -> int:
-        """Each UID is a move of its own: what is refused is told, and the others are done."""
+    def move(
+        client: Client,
+        uids: Sequence[str],
+        as_json: bool,
+        state: str | None,
+        q: str | None,
+        dry_run: bool,
+        yes: bool,
+    ) -> int:
+        """Each UID is a move of its own: what is refused is told, and the others are done. With --all in the
+        place of uids the tasker moves all jobs of a state, or those that match a filter, while it goes on."""
+        if bool(uids) == bool(state):
+            raise click.UsageError("give the UIDs of jobs, or else --all STATE")
+        if state:
+            return move_all(client, name, state, q, dry_run=dry_run, yes=yes, as_json=as_json)
+        if q is not None or dry_run:
+            raise click.UsageError("--filter and --dry-run are for --all: give --all STATE")
         return moved(client, name, uids, emit if as_json else None)
 
     move.__name__ = name
-    return remote(uids, json_option())(move)
+    return remote(uids, *options(), json_option())(move)
+
+
+def _duplicate() -> click.Command:
+    def duplicate(client: Client, uids: Sequence[str], as_json: bool) -> int:
+        """Each UID is a push of its own: what is refused is told, and the others are done."""
+        return moved(client, "duplicate", uids, emit if as_json else None)
+
+    uids = click.Argument(["uids"], metavar="UID…", nargs=-1, required=True)
+    return remote(uids, json_option())(duplicate)
 
 
 def moved(
@@ -50,4 +75,4 @@ pause = _move("pause")
 resume = _move("resume")
 retry = _move("retry")
 run = _move("run")
-duplicate = _move("duplicate")
+duplicate = _duplicate()

@@ -13,6 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 
+from ..wording import short
+
 BETWEEN = "  "  # columns
 UNLIMITED = 100_000  # columns, where nobody's window ends
 COLORS = {"completed": "green", "error": "red", "running": "cyan", "paused": "yellow", "canceled": "dim"}
@@ -166,34 +168,9 @@ def since(moment: str | None, now: datetime | None = None) -> float | None:
     return ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
 
 
-def short(seconds: float | None) -> str:
-    """A span in its biggest unit or two: 12ms, 2.5s, 45s, 3m, 2h5m, 4d3h."""
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{max(0.0, seconds) * 1000:.3g}ms"
-    if seconds < 120:
-        return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds:.2g}s"
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if minutes < 60:
-        return f"{minutes}m"
-    whole, rest = (f"{hours}h", f"{minutes % 60}m") if hours < 24 else (f"{days:,}d", f"{hours % 24}h")
-    return whole if rest.startswith("0") else whole + rest
-
-
 def age(moment: str | None, now: datetime | None = None) -> str:
     """`3m ago`, `in 10s`."""
     seconds = since(moment, now)
     if seconds is None:
         return ""
     return f"in {short(-seconds)}" if seconds < 0 else f"{short(seconds)} ago"
-
-
-def size(number: int) -> str:
-    """Bytes: 512 B, 1.5 MiB."""
-    amount, unit = float(number), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024 or unit == "TiB":
-            break
-        amount /= 1024
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

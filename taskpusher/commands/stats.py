@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..client import Client
+from ..wording import short, size
 from .remote import json_option, remote
-from .screen import Rows, age, emit, short, show, size, state_cell, table
+from .screen import Rows, age, emit, show, state_cell, table
 
 SPANS = {"1m": "1 min", "5m": "5 min", "60m": "60 min"}
 

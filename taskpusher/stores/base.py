@@ -4,30 +4,35 @@ The pusher decides what shall be; the store keeps it and decides the order. One 
 `taskpusher.testing.StoreContract`, says what every store must do.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
 from struct import pack
 from typing import Protocol
 
 import msgspec
 
-from ..errors import CursorGone
+from ..errors import CursorGone, InvalidField
 from ..histogram import Histogram
 from ..job import FINISHED, AttemptRecord, Held, Job, Result, State
+from ..shape import shape
 
 ATTEMPTS_KEPT = 100  # the newest, of each job
+LONGEST_NOTE_NAME = 400  # bytes in UTF-8
 
 # ---- changes: what can be written ---------------------------------------------------------------------
 
 
-class Add(msgspec.Struct, frozen=True):
+class Add(msgspec.Struct, frozen=True, gc=False):
     """A new job. The store gives it its `seq`.
 
     A job with the same uid and fingerprint, or a live one with the same key, is found instead of added;
-    the same uid with another fingerprint raises UidTaken.
+    the same uid with another fingerprint raises UidTaken. What would have to be added raises its `refusal`.
     """
 
     job: Job
     body: bytes = b""
+    refusal: InvalidField | None = None  # it comes too late to be a new job
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -74,10 +79,24 @@ class QueueRule(msgspec.Struct, frozen=True, array_like=True):
     concurrency: int = 0  # most jobs of it running at once; 0 = no limit of its own
 
 
-Change = Add | Edit | Settle | Remove | QueueRule
+class Note(msgspec.Struct, frozen=True):
+    """Something kept under a name, in the place of what was; None removes it. Nothing of a job's.
+
+    Names sort by their bytes in UTF-8; a longer one than LONGEST_NOTE_NAME is an InvalidField.
+    """
+
+    name: str
+    value: bytes | None
+
+    def __post_init__(self) -> None:
+        if len(self.name.encode()) > LONGEST_NOTE_NAME:
+            raise InvalidField("name", f"a note's has at most {LONGEST_NOTE_NAME} bytes")
 
 
-class Written(msgspec.Struct, frozen=True):
+Change = Add | Edit | Settle | Remove | QueueRule | Note
+
+
+class Written(msgspec.Struct, frozen=True, gc=False):
     """What became of one change: the job as it now stands (None: removed, or no job's change)."""
 
     job: Job | None
@@ -95,6 +114,22 @@ class Claimed(msgspec.Struct, frozen=True):
     settled: list[Job | Exception] = []  # for each settlement: the job as it now stands, or what refused it
 
 
+_WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+
+
+def phrases(text: str) -> list[str]:
+    """The words of a free text; several in double quotes are one, and `\\"` in them is a quote."""
+    found = _WORDS.finditer(text)
+    parts = (re.sub(r"\\(.)", r"\1", one[1]) if one[2] is None else one[2] for one in found)
+    return [part for part in parts if part]
+
+
+@lru_cache(256)
+def words(text: str) -> tuple[str, ...]:
+    """What is looked for: the phrases, lowered."""
+    return tuple(phrase.lower() for phrase in phrases(text))
+
+
 class Query(msgspec.Struct, frozen=True):
     """Which jobs to list: all that match every field given. state None: jobs of every state."""
 
@@ -104,9 +139,21 @@ class Query(msgspec.Struct, frozen=True):
     host: str = ""
     tag: str = ""
     url: str = ""  # a prefix
+    key: str = ""
+    error: str = ""  # an ErrorClass
+    shape: str = ""  # of the error's message, see shape.py
+    status: tuple[int, int] = (0, 0)  # lowest, highest; (0, 0): any; (-1, 0): none came
+    attempts: tuple[int, int] = (0, 0)  # least, most; most 0: no end; (0, -1): not one
+    created: tuple[int, int] = (0, 0)  # ms since 1970: from, and until before; 0: open
+    text: str = ""  # words (see `phrases`) that all stand in it somewhere, in capitals or not
+    masked: bool = False  # the text is not looked for where secrets may stand: url, key, error message
 
     def filtered(self) -> bool:
-        return bool(self.queue or self.kind or self.host or self.tag or self.url)
+        return self != Query(self.state, masked=self.masked)
+
+    def counted(self) -> bool:
+        """Whether the counts by state and queue say how many there are."""
+        return self == Query(self.state, self.queue, masked=self.masked)
 
     def matches(self, job: Job) -> bool:
         return (
@@ -115,13 +162,42 @@ class Query(msgspec.Struct, frozen=True):
             and (not self.host or job.host == self.host)
             and (not self.tag or self.tag in job.tags)
             and (not self.url or job.target.startswith(self.url))
+            and (not self.key or job.key == self.key)
+            and self._matches_past(job)
+            and (not self.text or self._matches_text(job))
         )
+
+    def _matches_past(self, job: Job) -> bool:
+        """What happened to it."""
+        lowest, highest = self.status
+        least, most = self.attempts
+        since, until = self.created
+        return (
+            (self.status == (0, 0) or lowest <= job.status <= highest)
+            and least <= job.attempt
+            and (not most or job.attempt <= max(most, 0))
+            and since <= job.created_ms
+            and (not until or job.created_ms < until)
+            and (not self.error or (job.error is not None and job.error.error_class == self.error))
+            and (not self.shape or (job.error is not None and shape(job.error.message) == self.shape))
+        )
+
+    def _matches_text(self, job: Job) -> bool:
+        parts = [job.uid, job.title, job.queue, job.host, *job.tags]
+        if job.error is not None:
+            parts.append(job.error.error_class)
+        if not self.masked:
+            parts += [job.target, job.key, job.error.message if job.error is not None else ""]
+        text = "\n".join(parts).lower()  # at once: a line break is in no field, so in no word either
+        return all(word in text for word in words(self.text))
 
 
 class Page(msgspec.Struct, frozen=True):
     jobs: list[Job]
     cursor: bytes | None  # where the next page begins; None: this was the last
     total: int
+    looked: int = 0  # records looked at for the total; 0: it came from the counts
+    complete: bool = True  # False: the look ended before the list did, and `total` is the least it may be
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -259,8 +335,12 @@ class Store(Protocol):
     def details(self, uid: str) -> Awaitable[Details | None]:
         """The job with body, result and attempts."""
 
-    def page(self, query: Query, cursor: bytes | None, limit: int) -> Awaitable[Page]:
-        """Up to `limit` jobs after `cursor`, which is a `Page.cursor` or a `position`."""
+    def page(self, query: Query, cursor: bytes | None, limit: int, most: int = 0) -> Awaitable[Page]:
+        """Up to `limit` jobs after `cursor`, which is a `Page.cursor` or a `position`.
+
+        `most`: how many records may be looked at for the jobs, and as many for the total; 0 is no bound.
+        Where the bound ends the look, the page may hold fewer jobs, even none, and go on all the same.
+        """
 
     def expiring(self, now: int, limit: int) -> Awaitable[tuple[list[Job], int | None]]:
         """Waiting and paused jobs past their `expires_ms`; and when the next one will be."""
@@ -277,6 +357,12 @@ class Store(Protocol):
 
     def queues(self) -> Awaitable[list[QueueFigures]]:
         """Every queue that has live jobs or a rule."""
+
+    def notes(
+        self, prefix: str, *, after: str = "", limit: int = 1000, newest_first: bool = False
+    ) -> Awaitable[list[tuple[str, bytes]]]:
+        """Up to `limit` notes with names that begin so, by name, from beyond the name `after` (empty: from
+        the first); `newest_first`: the greatest name first."""
 
     def figures(self) -> Awaitable[StoreFigures]:
         """What the store takes and has left."""

@@ -8,7 +8,7 @@ from typing import Any
 from ..job import LIVE, State
 from .base import QueueFigures, QueueRule, Totals
 from .layout import STATE_CODES, STATES, TABLES, Txn, decode_rule
-from .numbers import lane_in
+from .numbers import lane_in, short_hash
 from .tables import Tables
 from .walks import prefixed
 
@@ -20,6 +20,21 @@ def counts(txn: Txn, tables: Tables) -> dict[tuple[State, str], int]:
         (STATES[key[0]], lane_in(txn, names, key[1:])[0]): unpack(">Q", n)[0]
         for key, n in txn.cursor(tables.db("counts"))
     }
+
+
+def total(txn: Txn, tables: Tables, state: State | None, queue: str) -> int:
+    """Of one state or all, of one queue or all; it does not read the names of the others."""
+    codes = [STATE_CODES[state]] if state else list(STATE_CODES.values())
+    counts = tables.db("counts")
+    if not queue:
+        return sum(unpack(">Q", n)[0] for key, n in txn.cursor(counts) if key[0] in codes)
+    try:
+        number = txn.get(short_hash(f"{queue}\0"), db=tables.db("names"))
+    except UnicodeEncodeError:  # half a character is in no name
+        number = None
+    if number is None:
+        return 0
+    return sum(unpack(">Q", txn.get(bytes([code]) + number, bytes(8), db=counts))[0] for code in codes)
 
 
 def totals(txn: Txn, tables: Tables, most: int) -> Totals:

@@ -38,8 +38,8 @@ class _Row:
         self.offered: Head | None = None  # the head under which a heap holds it: that very object
         queue.rows += 1
 
-    def learn(self, head: Head) -> None:
-        """A job came. What is behind the last one known is found when those have gone."""
+    def learn(self, head: Head) -> bool:
+        """A job came. What is behind the last one known, as it may be, is found when those have gone."""
         if self.head is None or head < self.head:
             if self.head is not None:
                 self.ahead.appendleft(self.head)
@@ -48,8 +48,11 @@ class _Row:
             place = bisect_left(self.ahead, head)
             if self.ahead[place] != head and self.head != head:
                 self.ahead.insert(place, head)
+        else:
+            return False
         if len(self.ahead) > self.reach:
             self.ahead.pop()
+        return True
 
 
 class _Queue:
@@ -89,8 +92,8 @@ class Lanes:
 
     # ---- jobs that wait ---------------------------------------------------------------------------
 
-    def added(self, lane: Lane, priority: int, head: Head) -> None:
-        """A job waits in `lane` now."""
+    def added(self, lane: Lane, priority: int, *heads: Head) -> None:
+        """Jobs wait in `lane` now, in that order."""
         rows = self._rows.get(lane)
         if rows is None:
             rows = self._rows[lane] = {}
@@ -100,7 +103,9 @@ class Lanes:
         if row is None:
             row = rows[priority] = _Row(lane, priority, self._queue(lane[0]))
         known = row.head
-        row.learn(head)
+        for head in heads:
+            if not row.learn(head):
+                break  # nor is one that comes after it to be known
         if row.head is not known:
             self._offer(row)
 

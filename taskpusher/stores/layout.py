@@ -2,7 +2,7 @@
 
 Truth:     jobs      uid -> record (no bodies)           bodies    uid -> request body
            results   uid -> Result                       attempts  uid, number u32 -> AttemptRecord
-           rules     queue -> QueueRule                  meta      name -> value
+           rules     queue -> QueueRule                  meta      name -> value, also of each Note
 Derived:   ready     lane u32, priority u8, due_ms u64, seq u64 -> uid
            due       due_ms, seq -> uid                  paused    seq -> uid
            running   uid -> owner                        finished  state u8, finished_ms, seq -> uid
@@ -33,6 +33,8 @@ TABLES = (
     "jobs", "bodies", "results", "attempts", "rules", "meta",
     "ready", "due", "running", "paused", "finished", "expires", "keys", "counts", "names",
 )  # fmt: skip
+
+NOTE = b"note:"  # before the names of notes in meta
 
 STATE_CODES = {state: code for code, state in enumerate(State)}
 STATES = tuple(State)

@@ -3,15 +3,18 @@
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from struct import pack, unpack
+from time import sleep
 from typing import Any, TypeVar
 
 import lmdb
 
-from ..errors import StoreFull, StoreUnreadable
+from ..errors import StoreBroken, StoreFull, StoreUnreadable
 from ..job import Job, State, from_record
 from . import figures
 from .base import (
@@ -27,21 +30,22 @@ from .base import (
     Then,
     Totals,
     Written,
-    newest_first,
     ownerless,
 )
 from .directory import DATA, Directory, take_blocks
-from .layout import FORMAT, STATE_CODES, TABLES, Txn, readable, refuse_format, uid_key
+from .layout import FORMAT, NOTE, STATE_CODES, TABLES, Txn, readable, refuse_format, uid_key
+from .lists import Looker
+from .pages import SLICE, Lister, Look, joined
 from .requests import Claim, Write
 from .tables import Tables
-from .walks import list_of, prefixed, walk_from
+from .walks import names_from, prefixed
 from .writer import FULL, Room, Writer
 
 MAP_SIZE = 64 << 30  # bytes of address space, sparse; doubled live when it is full
 MOST_UNWRITTEN = 1 << 18  # bytes that the file may be shorter than its last page number says
 READERS = 256  # entries of 64 bytes in LMDB's lock file, after a head of 128
 NEARLY_FULL = 1 << 20  # bytes free on a disk that may have taken a write in part
-SLICE = 500  # records looked at in one read transaction, so that no reader is old and no writer waits
+LOOK = 0.01  # seconds between two looks at whether a writer that is to open the environment anew still lives
 
 T = TypeVar("T")
 
@@ -67,9 +71,11 @@ class LmdbStore:
         self._directory = Directory(Path(path))
         self._map_size = map_size
         self._gate = threading.Lock()  # held by a reader in its transaction, and while the map is resized
+        self._reopened = threading.Condition(self._gate)
         self._broken: Callable[[BaseException], None] = lambda error: None
         self._env: Any = None
         self._node = self.owner = ""
+        self._pages: set[asyncio.Future[Page]] = set()  # under way
 
     @property
     def path(self) -> Path:
@@ -164,6 +170,7 @@ class LmdbStore:
 
     async def close(self) -> None:
         await self._writer.close()
+        await asyncio.gather(*self._pages, return_exceptions=True)
         await self._loop.run_in_executor(None, self._readers.shutdown)
         self._let_go()
 
@@ -219,6 +226,7 @@ class LmdbStore:
             self._env.close()
             self._env = self._open_env(self.path)
             self._tables.attach(self._env)
+            self._reopened.notify_all()
         return self._env
 
     def _measure_room(self) -> int:
@@ -237,8 +245,18 @@ class LmdbStore:
     # ---- reading ----------------------------------------------------------------------------------
 
     def _read(self, look: Callable[[Txn], T]) -> T:
-        with self._gate, self._env.begin(buffers=False) as txn:
-            return look(txn)
+        """Raises StoreBroken where LMDB has given the environment up and there will be no other."""
+        with self._gate:
+            while True:
+                env = self._env
+                try:
+                    with env.begin(buffers=False) as txn:
+                        return look(txn)
+                except lmdb.PanicError as error:
+                    while self._env is env:  # the writer is about to open another one
+                        if not self._writer.lives:
+                            raise StoreBroken(f"the store failed: {error}") from error
+                        self._reopened.wait(LOOK)
 
     async def _read_aside(self, look: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._readers, look)
@@ -293,56 +311,48 @@ class LmdbStore:
 
     # ---- lists ------------------------------------------------------------------------------------
 
-    async def page(self, query: Query, cursor: bytes | None, limit: int) -> Page:
-        return await self._read_aside(lambda: self._page(query, cursor, limit))
+    async def page(self, query: Query, cursor: bytes | None, limit: int, most: int = 0) -> Page:
+        """In turns: a long look does not keep others from reading."""
+        self._pages.add(page := asyncio.ensure_future(self._page(query, cursor, limit, most)))
+        page.add_done_callback(self._pages.discard)
+        return await page
 
-    def _page(self, query: Query, cursor: bytes | None, limit: int) -> Page:
-        found: list[tuple[bytes, Job]] = []
-        size = SLICE if query.filtered() else limit + 1
-        for key, job in self._walk(query.state, cursor, size):
-            if query.matches(job):
-                found.append((key, job))
-                if len(found) > limit:
-                    break
-        more = len(found) > limit
-        jobs = [job for _, job in found[:limit]]
-        return Page(jobs, found[limit - 1][0] if more else None, self._total(query))
+    async def _page(self, query: Query, cursor: bytes | None, limit: int, most: int) -> Page:
+        looker = Looker(self._tables, query, cursor)
 
-    def _total(self, query: Query) -> int:
-        if not query.filtered() or query == Query(state=query.state, queue=query.queue):
-            counts = self._read(lambda txn: figures.counts(txn, self._tables))
-            return sum(
-                n
-                for (state, queue), n in counts.items()
-                if query.state in (None, state) and query.queue in ("", queue)
-            )
-        return sum(query.matches(job) for _, job in self._walk(query.state, None, SLICE))
+        async def read(after: bytes | None, size: int, room: int) -> Look:
+            return await self._read_aside(lambda: self._look(looker, after, size, room))
 
-    def _walk(self, state: State | None, cursor: bytes | None, size: int) -> Iterator[tuple[bytes, Job]]:
-        """The list of `state` after `cursor`, in slices: no read transaction lives longer than one."""
+        total = await self._read_aside(lambda: self._known_total(query)) if query.counted() else None
+        return await Lister(read, query, limit, most).page(cursor, total)
+
+    def _known_total(self, query: Query) -> int:
+        return self._read(lambda txn: figures.total(txn, self._tables, query.state, query.queue))
+
+    def _look(self, looker: Looker, after: bytes | None, size: int, room: int) -> Look:
+        """At the next rows of the list, in slices: no read transaction lives longer than one."""
+        so_far = Look([], 0, 0, after)
         while True:
-            part = self._read(lambda txn, after=cursor: self._slice(txn, state, after, size))  # type: ignore[misc]
-            for cursor, job in part:
-                if job is not None:
-                    yield cursor, job
-            if len(part) < size:
-                return
+            step = min(SLICE, size - so_far.looked)
+            left = room - len(so_far.found)
+            part = self._read(partial(looker.look, so_far.last, step, left))
+            so_far = joined(so_far, part)
+            if part.looked < step or so_far.looked >= size:
+                return so_far
+            sleep(0)  # the event loop waits for the interpreter: it has it at once, not after 5 ms
 
-    def _slice(
-        self, txn: Txn, state: State | None, after: bytes | None, size: int
-    ) -> list[tuple[bytes, Job | None]]:
-        table, prefix = list_of(state)
-        rows = walk_from(self._cursor(txn, table), prefix, after, newest_first(state))
-        part: list[tuple[bytes, Job | None]] = []
-        for key, value in rows:
-            if table == "jobs":
-                job = readable(key, value)
-            else:
-                job = self._listed(txn, key if table == "running" else value)
-            part.append((key[len(prefix) :], job))
-            if len(part) == size:
-                break
-        return part
+    async def notes(
+        self, prefix: str, *, after: str = "", limit: int = 1000, newest_first: bool = False
+    ) -> list[tuple[str, bytes]]:
+        start, beyond = NOTE + prefix.encode(), NOTE + after.encode() if after else None
+        return self._read(
+            lambda txn: [
+                (key[len(NOTE) :].decode(errors="replace"), value)
+                for key, value in islice(
+                    names_from(self._cursor(txn, "meta"), start, beyond, newest_first), limit
+                )
+            ]
+        )
 
     # ---- figures ----------------------------------------------------------------------------------
 

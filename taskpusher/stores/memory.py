@@ -4,7 +4,7 @@ Also the plainest reading of what a store must do: dictionaries and sorted lists
 """
 
 import asyncio
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -21,6 +21,7 @@ from .base import (
     Claimed,
     Details,
     Edit,
+    Note,
     Page,
     Query,
     QueueFigures,
@@ -36,6 +37,7 @@ from .base import (
     position,
 )
 from .lanes import Head, Lane, Lanes
+from .pages import Lister, Look, beyond
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ class MemoryStore:
         self._rows: dict[str, _Row] = {}
         self._keys: dict[str, str] = {}  # key -> uid of the live job that has it
         self._rules: dict[str, QueueRule] = {}
+        self._notes: dict[str, bytes] = {}
         self._ready: dict[tuple[Lane, int], list[Head]] = {}
         self._counts: Counter[tuple[State, str]] = Counter()
         self._seq = 0
@@ -93,6 +96,8 @@ class MemoryStore:
         for change in changes:
             if isinstance(change, QueueRule):
                 self._rule(change)
+            elif isinstance(change, Note):
+                self._note(change)
         future.set_result(written)
         return future
 
@@ -115,6 +120,12 @@ class MemoryStore:
             del self._rules[rule.name]
         self._lanes.ruled(rule)
 
+    def _note(self, note: Note) -> None:
+        if note.value is None:
+            self._notes.pop(note.name, None)
+        else:
+            self._notes[note.name] = note.value
+
     def _row(self, uid: str, staged: dict[str, _Row | None]) -> _Row | None:
         return staged[uid] if uid in staged else self._rows.get(uid)
 
@@ -134,6 +145,8 @@ class MemoryStore:
             raise UidTaken(job.uid)
         if holder := self._holder(job.key, staged):
             return Written(holder, existing=True)
+        if change.refusal is not None:
+            raise change.refusal
         self._seq += 1
         job = replace(job, seq=self._seq)
         staged[job.uid] = _Row(job, change.body)
@@ -303,20 +316,20 @@ class MemoryStore:
         row = self._rows.get(uid)
         return Details(row.job, row.body, row.result, list(row.attempts)) if row else None
 
-    async def page(self, query: Query, cursor: bytes | None, limit: int) -> Page:
-        matching = [row.job for row in self._rows.values() if query.state in (None, row.job.state)]
-        listed = sorted((position(query.state, job), job.uid) for job in matching if query.matches(job))
-        positions = [place for place, _ in listed]
-        if newest_first(query.state):
-            end = len(listed) if cursor is None else bisect_left(positions, cursor)
-            window = listed[max(0, end - limit) : end][::-1]
-            more = end > limit
-        else:
-            start = 0 if cursor is None else bisect_right(positions, cursor)
-            window = listed[start : start + limit]
-            more = start + limit < len(listed)
-        jobs = [self._rows[uid].job for _, uid in window]
-        return Page(jobs, window[-1][0] if more and window else None, len(listed))
+    async def page(self, query: Query, cursor: bytes | None, limit: int, most: int = 0) -> Page:
+        jobs = [row.job for row in self._rows.values() if query.state in (None, row.job.state)]
+        backwards = newest_first(query.state)
+        listed = sorted(((position(query.state, job), job.uid) for job in jobs), reverse=backwards)
+
+        async def read(after: bytes | None, size: int, room: int) -> Look:
+            start = 0 if after is None else _start_of(listed, after, backwards)
+            part = listed[start : start + size]
+            found = [(place, job) for place, uid in part if query.matches(job := self._rows[uid].job)]
+            kept = [row for row in found if beyond(query, row[0], cursor)][:room]
+            return Look(kept, len(found), len(part), part[-1][0] if part else after)
+
+        total = sum(query.matches(job) for job in jobs) if query.counted() else None
+        return await Lister(read, query, limit, most).page(cursor, total)
 
     async def expiring(self, now: int, limit: int) -> tuple[list[Job], int | None]:
         held = [row.job for row in self._rows.values() if row.job.state in (State.WAITING, State.PAUSED)]
@@ -352,12 +365,30 @@ class MemoryStore:
             rule, n[State.WAITING], n[State.RUNNING], n[State.PAUSED], min(dues, default=None)
         )
 
+    async def notes(
+        self, prefix: str, *, after: str = "", limit: int = 1000, newest_first: bool = False
+    ) -> list[tuple[str, bytes]]:
+        names = sorted(
+            (name for name in self._notes if name.startswith(prefix)), key=str.encode, reverse=newest_first
+        )
+        if after:
+            place = after.encode()
+            names = [n for n in names if (n.encode() < place if newest_first else n.encode() > place)]
+        return [(name, self._notes[name]) for name in names[:limit]]
+
     async def figures(self) -> StoreFigures:
         return StoreFigures("memory", "memory:", 0, 0, 0, False)
 
 
 def _head(job: Job) -> Head:
     return job.due_ms, job.seq, job.uid.encode()
+
+
+def _start_of(listed: list[tuple[bytes, str]], place: bytes, backwards: bool) -> int:
+    """Where the rows beyond that place begin."""
+    if backwards:
+        return bisect_left(listed, True, key=lambda row: row[0] < place)
+    return bisect_left(listed, True, key=lambda row: row[0] > place)
 
 
 def _until(

@@ -8,8 +8,8 @@ import lmdb
 
 from ..errors import TaskPusherError
 from ..job import Job
-from . import turns
-from .base import Add, Change, Claimed, Settle, Then, Written
+from . import adding, turns
+from .base import Add, Change, Claimed, Note, Settle, Then, Written
 from .tables import Tables
 
 logger = logging.getLogger("taskpusher")
@@ -32,7 +32,10 @@ class Write:
         """Make the changes; comes up for air in between."""
         self.result = self.error = None
         try:
-            self.result = yield from tables.write(self.changes, AT_ONCE)
+            if len(self.changes) > 1 and adding.only_new(self.changes):
+                self.result = yield from adding.add(tables, self.changes, AT_ONCE)
+            else:
+                self.result = yield from tables.write(self.changes, AT_ONCE)
         except TaskPusherError as error:
             self.error = error
         except lmdb.Error:  # the transaction's fault, not the request's
@@ -52,7 +55,8 @@ class Write:
         return 0 if self.result is None else len(self.changes)
 
     def adds(self) -> bool:
-        return any(isinstance(change, Add) for change in self.changes)
+        """Whether it is refused, rather than kept waiting, while the disk is full."""
+        return any(isinstance(change, (Add, Note)) for change in self.changes)
 
     def size(self) -> int:
         """Bytes that the jobs may take on the disk, about."""

@@ -4,7 +4,8 @@ All of it is used in the one transaction that writes; readers have transactions 
 """
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from struct import pack, unpack
 from typing import Any
 from uuid import UUID
@@ -13,10 +14,11 @@ from msgspec.structs import replace
 
 from ..errors import ClaimLost, KeyTaken, StaleEdit, UidTaken, UnknownJob
 from ..job import FINISHED, LIVE, AttemptRecord, Job, State, from_record, to_record
-from .base import ATTEMPTS_KEPT, Add, Caps, Change, Details, Edit, QueueRule, Remove, Settle, Written
+from .base import ATTEMPTS_KEPT, Add, Caps, Change, Details, Edit, Note, QueueRule, Remove, Settle, Written
 from .counts import Counts
 from .lanes import Head, Lane, Lanes, Taken
 from .layout import (
+    NOTE,
     TABLES,
     Txn,
     decode_attempt,
@@ -66,7 +68,7 @@ class Tables:
         self.counts = Counts(txn, self._db["counts"], self.numbers)
         self.running: dict[str, tuple[bytes, Job]] = {}  # by uid: key, as stored; settling need not read
         self.lanes = Lanes(self._peek)
-        self._seq = self._saved_seq = unpack(">Q", txn.get(b"seq", bytes(8), db=self._db["meta"]))[0]
+        self._seq = self._saved_seq = int(unpack(">Q", txn.get(b"seq", bytes(8), db=self._db["meta"]))[0])
         for _, value in txn.cursor(self._db["rules"]):
             self.lanes.ruled(decode_rule(value))
         for uid, _ in txn.cursor(self._db["running"]):
@@ -132,16 +134,22 @@ class Tables:
     def _write_several(
         self, changes: Sequence[Change], moved: list[Moved], at_once: int
     ) -> Generator[None, None, list[Written]]:
-        outer = self.txn
         written: list[Written] = []
+        with self.apart():
+            for change in changes:
+                written.append(self._apply(change, moved))
+                if len(written) % at_once == 0:
+                    yield
+        return written
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """In a transaction within that of the batch: an error leaves nothing of what was put in it."""
+        outer = self.txn
         self.numbers.begin()
         try:
             with self._env.begin(write=True, parent=outer) as self.txn:
-                for change in changes:
-                    written.append(self._apply(change, moved))
-                    if len(written) % at_once == 0:
-                        yield
-            return written
+                yield
         except BaseException:
             self.numbers.forget_new()
             raise
@@ -157,6 +165,8 @@ class Tables:
             return self._edit(change, moved)
         if isinstance(change, Remove):
             return self._remove(change, moved)
+        if isinstance(change, Note):
+            return self._note(change)
         if change == QueueRule(change.name):
             self.txn.delete(short_hash(change.name), db=self._db["rules"])
         else:
@@ -174,8 +184,9 @@ class Tables:
         key = change.job.key
         if key and (holder := self.txn.get(short_hash(key), db=self._db["keys"])):
             return Written(self._job(holder), existing=True)
-        self._seq += 1
-        job = replace(change.job, seq=self._seq)
+        if change.refusal is not None:
+            raise change.refusal
+        job = replace(change.job, seq=self.new_seq())
         self.put(uid, None, job)
         if change.body:
             self.txn.put(uid, change.body, db=self._db["bodies"])
@@ -242,6 +253,14 @@ class Tables:
         moved.append((before, None, uid))
         return Written(None)
 
+    def _note(self, change: Note) -> Written:
+        key = NOTE + change.name.encode()
+        if change.value is None:
+            self.txn.delete(key, db=self._db["meta"])
+        else:
+            self.txn.put(key, change.value, db=self._db["meta"])
+        return Written(None)
+
     def _unchanged(self, uid: bytes, name: str, revision: int) -> Job:
         job = self._job(uid)
         if job is None:
@@ -258,7 +277,12 @@ class Tables:
         if attempt.number > ATTEMPTS_KEPT:
             self.txn.delete(uid + pack(">I", attempt.number - ATTEMPTS_KEPT), db=attempts)
 
-    # ---- for a worker's turn (see turns.py) -------------------------------------------------------
+    # ---- for many new jobs, and for a worker's turn (see adding.py, turns.py) ---------------------
+
+    def new_seq(self) -> int:
+        """The place of one more job in the order of pushing."""
+        self._seq += 1
+        return self._seq
 
     def new_claim(self) -> int:
         """A token that no other claim has."""
@@ -352,7 +376,7 @@ class Tables:
         return rows
 
     def moved(self, before: Job | None, after: Job | None, uid: bytes) -> None:
-        """Tell memory what the tables hold now."""
+        """Tell memory what the tables hold now. What begins to run is a turn's to tell."""
         if before is not None and after is not None and before.state is after.state is State.RUNNING:
             self.running[after.uid] = (uid, after)
             return
@@ -369,6 +393,3 @@ class Tables:
             if after.state is State.WAITING:
                 head = (after.due_ms, after.seq, uid)
                 self.lanes.added((after.queue, after.blocked_by), after.priority, head)
-            elif after.state is State.RUNNING:
-                self.running[after.uid] = (uid, after)
-                self.lanes.started(after.queue, self.caps(after))

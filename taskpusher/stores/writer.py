@@ -82,6 +82,11 @@ class Writer:
     def commits(self) -> int:
         return sum(self.figures.changes.counts)
 
+    @property
+    def lives(self) -> bool:
+        """Whether its thread does: one that met what it can't go on after has ended."""
+        return self._thread.is_alive()
+
     # ---- on the event loop ------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
@@ -152,26 +157,25 @@ class Writer:
 
     def _take(self) -> list[Request]:
         """What goes into the next commit: all that is pending, but for big requests. Those go one by one,
-        in every other commit: whoever pushes one job does not wait for several who push a thousand.
-
-        While there is little room a commit takes few: what it frees can be used by the next one but one.
-        """
-        small: list[Request] = []
-        big: list[Request] = []
-        for request in self._pending:
-            (big if request.is_big() else small).append(request)
-        if big and (self._big_next or not small):
+        in every other commit: whoever pushes one job does not wait for several who push a thousand."""
+        big = [request for request in self._pending if request.is_big()]
+        if big and (self._big_next or len(big) == len(self._pending)):
             self._big_next = False
-            self._pending = [*big[1:], *small]
+            self._pending.remove(big[0])
             return big[:1]
         self._big_next = bool(big)
-        few = len(small)
+        return self._take_small()
+
+    def _take_small(self) -> list[Request]:
+        """While there is little room, few: what a commit frees can be used by the next one but one."""
+        small = [request for request in self._pending if not request.is_big()]
         if self.full:
-            few = 1
-        elif few > FEW and self._nearly_full():  # it asks the system: not for a handful
-            few = FEW
-        self._pending = [*big, *small[few:]]
-        return small[:few]
+            del small[1:]
+        elif len(small) > FEW and self._nearly_full():  # it asks the system: not for a handful
+            del small[FEW:]
+        taken = set(small)
+        self._pending = [request for request in self._pending if request not in taken]
+        return small
 
     def _go_on(self) -> None:
         try:
@@ -189,14 +193,21 @@ class Writer:
 
     def _run(self, batch: list[Request]) -> Iterator[None]:
         self._tables.begin(self._txn)
+        yield from self._run_each(batch)
+        if batch[0].is_big() and not self.full:  # who came meanwhile need not wait for another commit
+            late = self._take_small()
+            batch += late
+            yield from self._run_each(late)
+        self._tables.finish()
+
+    def _run_each(self, requests: list[Request]) -> Iterator[None]:
         weight = 0
-        for request in batch:
+        for request in requests:
             yield from request.run(self._tables)
             weight += request.weight()
             if weight > AT_ONCE:
                 weight = 0
                 yield
-        self._tables.finish()
 
     def _hand_over(self, verdict: Verdict) -> None:
         self._txn = None

@@ -1,5 +1,6 @@
 """The answers that are no refusals, and the headers that every answer carries."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +18,12 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+PAGE_HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 # For what a target sent: even opened in a browser it may do nothing.
 BODY_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
@@ -32,6 +39,18 @@ class Json(Response):
 
 class Text(Response):
     media_type = "text/plain"
+
+
+class Html(Response):
+    """A page. Its forms are sent with their Origin, which no-referrer would make `null`: then nobody could
+    tell them from another site's."""
+
+    media_type = "text/html"
+
+    def __init__(
+        self, content: str, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(content, status_code, {**PAGE_HEADERS, **(headers or {})})
 
 
 class Nothing(Response):

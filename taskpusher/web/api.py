@@ -1,7 +1,6 @@
 """The routes below /add's: jobs, lists of jobs, queues, figures, health."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -14,9 +13,10 @@ from starlette.routing import BaseRoute
 
 from ..errors import CursorGone, InvalidField, UnknownJob
 from ..fields import Line, Whole, truth
+from ..history import SPANS, Span
 from ..job import Job, State
 from ..pusher import TaskPusher
-from ..stores.base import Page, Query, position
+from ..stores.base import Page, position
 from ..uid import parse_uid
 from . import views
 from .answers import BODY_POLICY, Json, Nothing, Text
@@ -25,11 +25,12 @@ from .requests import (
     FEW,
     FILTERS,
     checked,
+    chosen,
+    cursor_of,
     fields_of,
     masked,
     no_fields,
     query_of,
-    refuse_guessing,
     route,
     state_of,
     uid_of,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_LISTED = 100
-LONGEST_CURSOR = 512  # characters
 MOST_CONCURRENCY = 100_000
 
 _limit, _concurrency, _name = Whole(1, MOST_LISTED), Whole(0, MOST_CONCURRENCY), Line(200, empty=False)
@@ -70,6 +70,7 @@ class Api:
             route("/queues", GET=self.queues),
             route("/queues/{name:path}", PUT=self.set_queue),
             route("/stats", GET=self.stats),
+            route("/stats/history", any_query=True, GET=self.history),
             route("/metrics", GET=self.metrics),
             route("/healthz", any_query=True, GET=self.healthz),
             route("/readyz", any_query=True, GET=self.readyz),
@@ -117,9 +118,7 @@ class Api:
 
     async def jobs(self, request: Request) -> Response:
         asked = query_of(request, {*FILTERS, "limit", "cursor", "last_uid"})
-        query = Query(state_of(request), **{name: asked[name] for name in FILTERS if asked.get(name)})
-        if masked(request) and query.url:
-            refuse_guessing(query.url)
+        query = chosen(state_of(request), asked, self._pusher.clock.now(), masked(request))
         limit = checked("limit", _limit, asked.get("limit", str(MOST_LISTED)))
         page = await self._pusher.page(query, await self._cursor(query.state, asked), limit)
         return Json(_list(request, asked, page))
@@ -129,9 +128,7 @@ class Api:
         if cursor is not None and last is not None:
             raise InvalidField("last_uid", "stands beside cursor; follow the `next` link as it is")
         if cursor is not None:
-            if len(cursor) > LONGEST_CURSOR or not re.fullmatch(r"(?:[0-9a-f]{2})+", cursor):
-                raise InvalidField("cursor", "is none of ours; follow the `next` link as it is")
-            return bytes.fromhex(cursor)
+            return cursor_of(cursor)
         if last is None:
             return None
         uid = checked("last_uid", parse_uid, last)
@@ -162,6 +159,11 @@ class Api:
     async def stats(self, request: Request) -> Response:
         return Json(views.stats(await self._pusher.stats()))
 
+    async def history(self, request: Request) -> Response:
+        asked = query_of(request, {"span"})
+        span = checked("span", _span, asked.get("span", SPANS[0]))
+        return Json(views.series(await self._pusher.history.series(span)))
+
     async def metrics(self, request: Request) -> Response:
         if self._metrics is None:  # the library takes a tenth of a second to import, and few scrape at all
             module = await asyncio.to_thread(import_module, f"{__package__}.metrics")
@@ -175,6 +177,13 @@ class Api:
 
     async def readyz(self, request: Request) -> Response:
         return Text("ok\n") if self._pusher.ready else Text("starting or stopping\n", 503)
+
+
+def _span(value: str) -> Span:
+    for span in SPANS:
+        if value == span:
+            return span
+    raise ValueError("is hour, day or month: how far back to look")
 
 
 def _list(request: Request, asked: Mapping[str, str], page: Page) -> dict[str, object]:

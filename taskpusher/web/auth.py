@@ -16,10 +16,16 @@ from starlette.types import Scope
 from .problems import Problem
 
 Role = Literal["all", "add", "readonly"]
+Right = Literal["push", "look", "change", "see secrets"]
 
 OPEN_PATHS = ("/healthz", "/readyz")  # for probes, which know neither a password nor our name
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOKING = ("GET", "HEAD")
+RIGHTS: dict[str, tuple[Right, ...]] = {
+    "all": ("push", "look", "change", "see secrets"),
+    "add": ("push",),
+    "readonly": ("look",),
+}
 DELAY = (0.5, 1.0)  # seconds that a wrong password waits for its answer
 
 
@@ -30,6 +36,10 @@ class User:
     name: str
     password: str = field(repr=False)
     role: Role = "all"
+
+    def may(self, right: Right) -> bool:
+        """push jobs; look at them; move, change and push them from a page; see bodies and header values."""
+        return right in RIGHTS[self.role]
 
 
 ANYBODY = User("", "")  # comes in where no users are named

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -10,6 +11,7 @@ from starlette.routing import BaseRoute
 from ..bulk import Bulk
 from ..errors import InvalidField
 from ..fields import Line, truth
+from ..filters import LONGEST, unparse
 from ..job import Action
 from ..masking import MASK
 from ..moves import FOR_MANY
@@ -18,11 +20,14 @@ from ..stores.base import Query
 from ..uid import parse_uid
 from . import views
 from .answers import Json
+from .audit import tell
 from .problems import Problem
 from .requests import (
     FEW,
     FILTERS,
+    PLAIN_FILTERS,
     checked,
+    chosen,
     fields_of,
     masked,
     no_fields,
@@ -33,7 +38,7 @@ from .requests import (
 )
 
 PATIENCE = 1.0  # seconds until a bulk that goes on is answered 202
-LONGEST_FILTER = 8192  # characters: no url is longer
+LONGEST_FILTER = LONGEST
 
 # An empty one is a variable that was not set, and all jobs are not what it was to mean.
 _filter = Line(LONGEST_FILTER, empty=False)
@@ -58,11 +63,15 @@ class BulkApi:
         asked = await self._asked(request)
         dry_run = checked("dry_run", truth, asked.pop("dry_run", False))
         filters = {name: checked(name, _filter, value) for name, value in asked.items()}
-        bulk = self._pusher.bulk(action, Query(state, **filters), dry_run=dry_run)
+        query = chosen(state, filters, self._pusher.clock.now(), masked(request))
+        if filters and not query.filtered():
+            raise InvalidField("q", "says nothing; leave it out to mean all jobs")
+        bulk = self._pusher.bulk(action, query, dry_run=dry_run)
         await bulk.wait(PATIENCE)
+        tell(request, **facts_of(bulk))
         if not bulk.done or bulk.cut_short:
             headers = {"Location": f"{request.scope['prefix']}/bulk/{bulk.uid}"}
-            return Json(views.bulk(bulk, _filters(bulk, masked(request))), 202, headers)
+            return Json(views.bulk(bulk, filters_of(bulk, masked(request))), 202, headers)
         said = views.bulk(bulk, {})
         told = {name: said[name] for name in ("skipped", "failed", "error") if said[name]}
         return Json({"count": bulk.count} | told)
@@ -98,15 +107,40 @@ class BulkApi:
         return self._pusher.find_bulk(checked("id", parse_uid, request.path_params["id"]))
 
     def _shown(self, bulk: Bulk, request: Request, status: int = 200) -> Response:
-        return Json(views.bulk(bulk, _filters(bulk, masked(request))), status)
+        return Json(views.bulk(bulk, filters_of(bulk, masked(request))), status)
 
 
-def _filters(bulk: Bulk, hidden: bool) -> dict[str, str]:
-    """Those that were given; for users who only look, the url as far as they may ask for it themselves."""
-    filters = {name: str(value) for name in FILTERS if (value := getattr(bulk.query, name))}
-    if hidden and "url" in filters:
-        try:
-            refuse_guessing(filters["url"])
-        except InvalidField:
-            filters["url"] = MASK
+def facts_of(bulk: Bulk) -> dict[str, object]:
+    """For the audit; a dry run does nothing."""
+    if bulk.dry_run:
+        return {"action": ""}
+    return {
+        "action": f"{bulk.action.value} all",
+        "bulk": bulk.uid,
+        "state": str(bulk.query.state),
+        "filters": filters_of(bulk, hidden=False),
+        "count": bulk.count if bulk.done else bulk.total,
+        "outcome": "cut short" if bulk.cut_short else "done" if bulk.done else "begun",
+    }
+
+
+def filters_of(bulk: Bulk, hidden: bool) -> dict[str, str]:
+    """Those that were given, `q` as far as there is no other field for it.
+
+    For users who only look, the url as far as they may ask for it themselves, and no text: secrets may be
+    in it.
+    """
+    query = _hidden(bulk.query) if hidden else bulk.query
+    filters = {name: str(value) for name in PLAIN_FILTERS if (value := getattr(query, name))}
+    if rest := unparse(replace(query, **dict.fromkeys(filters, ""))):
+        filters["q"] = rest
     return filters
+
+
+def _hidden(query: Query) -> Query:
+    if query.url:
+        try:
+            refuse_guessing(query.url)
+        except InvalidField:
+            query = replace(query, url=MASK)
+    return replace(query, text=MASK) if query.text else query

@@ -382,6 +382,7 @@ class Answering:
 
     def complete(self) -> None:
         self._flush()
+        self._cycle.transport = self._transport  # or each keeps the other until garbage is looked for
         self._connection.on_response_complete()
 
     def _flush(self) -> None:

@@ -88,7 +88,11 @@ class Intake:
             raise too_many(len(items), MOST_JOBS)
         if not items:
             raise Problem(422, "No jobs", "there is no job in the batch; send one at least", field="body")
-        written = await self._pusher.add(*await self._read(items, trace))
+        adds = await self._read(items, trace)
+        try:
+            written = await self._pusher.add(*adds)
+        except InvalidField as error:  # it came too late; nothing else is left to be found by then
+            raise error.at([add.refusal for add in adds].index(error)) from None
         uids = [one.job.uid for one in written if one.job is not None]
         body = "".join(f"{uid}\n" for uid in uids).encode() if bare else msgspec.json.encode({"uids": uids})
         await _answer(send, 201, body, bare)

@@ -104,7 +104,8 @@ def _of(error: Exception, status: int, title: str) -> Problem:
 
 def nowhere() -> Problem:
     paths = (
-        "/add, /job/UID, /jobs, /jobs/STATE, /bulk/ID, /queues, /stats, /healthz, /readyz and /openapi.json"
+        "/tasks, /add, /job/UID, /jobs, /jobs/STATE, /bulk/ID, /queues, /stats, /audit, "
+        "/healthz, /readyz and /openapi.json"
     )
     return Problem(404, "Nothing is here", f"there is nothing at this path; there is {paths}")
 

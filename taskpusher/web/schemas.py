@@ -7,6 +7,7 @@ pushed and has no schema here fails the import.
 from .. import fields
 from ..errors import MoveRefused
 from ..fields import READERS
+from ..history import SPANS
 from ..job import Action, ErrorClass, State, Wish
 from ..moves import FOR_MANY
 from ..stores.base import ATTEMPTS_KEPT
@@ -27,6 +28,7 @@ _FILTERED = {
     "host": "Exactly that host, with its port if the URL has one.",
     "tag": "Jobs that have that tag.",
     "url": "URLs that begin so.",
+    "q": 'A filter like `status:5xx age:<1h host:api.example.com "no route"`, as in the filter bar.',
 }
 
 
@@ -184,6 +186,22 @@ _WHOLE: dict[str, Schema] = {
 _EXAMPLE_REFUSAL = str(MoveRefused(UID, State.RUNNING, Action.RETRY, "cancel it first"))
 _RATE = thing({"pushed": number(), "completed": number(), "errors": number()})
 
+_QUANTILE = number("Seconds; 0 where no attempt was made.", minimum=0)
+_POINT = thing(
+    {
+        "start": when(),
+        "pushed": count(),
+        "completed": count(),
+        "errors": count(),
+        "canceled": count(),
+        "attempts": count("Those that ended."),
+        "error_rate": number("Errors among the jobs that ended by themselves.", minimum=0, maximum=1),
+        "duration": thing({"p50": _QUANTILE, "p95": _QUANTILE, "p99": _QUANTILE}),
+        "lateness": thing({"p95": _QUANTILE}, description="From the moment a job was due to its attempt."),
+        "waiting": count("Jobs that wait at its end."),
+    }
+)
+
 SCHEMAS: dict[str, Schema] = {
     "Push": PUSH,
     "Change": CHANGE,
@@ -232,6 +250,19 @@ SCHEMAS: dict[str, Schema] = {
         },
         examples=[{"jobs": [], "last_uid": None, "next": None, "total": 0}],
     ),
+    "Tasks": thing(
+        {
+            "data": listed(ref("Listed")),
+            "meta": thing(
+                {
+                    "total": count("Jobs that match."),
+                    "states": thing({state.value: count() for state in State}, description="Of all jobs."),
+                    "next": or_null(text("Where it goes on; null on the last page.", format="uri-reference")),
+                    "limit": count("Jobs a page.", minimum=1),
+                }
+            ),
+        }
+    ),
     "Filters": {"type": "object", "properties": FILTER_FIELDS, "additionalProperties": False},
     "Choice": {
         "type": "object",
@@ -243,6 +274,27 @@ SCHEMAS: dict[str, Schema] = {
         "additionalProperties": False,
         "examples": [{"queue": "images", "dry_run": True}],
     },
+    "Audit": thing(
+        {
+            "entries": listed(ref("Entry")),
+            "next": or_null(text("Where the list goes on; null at its end.", format="uri-reference")),
+        }
+    ),
+    "Entry": thing(
+        {
+            "at": when(),
+            "user": text("anybody: there are no users."),
+            "remote": or_null(text("The address that asked; a proxy's, where one is in front.")),
+            "action": text(),
+            "job": or_null(text("Its uid.")),
+            "queue": or_null(text()),
+            "bulk": or_null(text("Its id.")),
+            "state": or_null(text("The list that a bulk moves.")),
+            "filters": ref("Filters"),
+            "count": or_null(count("Jobs that the bulk had moved; where it goes on, that it was to move.")),
+            "outcome": or_null(text("The state of the job after it; the uid of a copy; begun, done.")),
+        }
+    ),
     "Moved": thing(
         {
             "count": count("Jobs moved; counted, in a dry run."),
@@ -323,6 +375,13 @@ SCHEMAS: dict[str, Schema] = {
                     "full": truth(),
                 }
             ),
+        }
+    ),
+    "Series": thing(
+        {
+            "span": text(enum=list(SPANS)),
+            "step": count("Seconds from one point to the next."),
+            "points": {**listed(_POINT), "description": "Oldest first; the last one is not over."},
         }
     ),
     "Problem": thing(

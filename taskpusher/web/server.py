@@ -25,7 +25,9 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 class Server:
     """Serves an ASGI app on sockets that listen."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, stopping: Callable[[], None] = lambda: None) -> None:
+        """`stopping` is called when it stops: it ends answers that would go on for ever."""
+        self._stopping = stopping
         self._config = uvicorn.Config(
             _silent_when_broken(app),
             http=Protocol,
@@ -59,6 +61,7 @@ class Server:
             server.close()
         for connection in list(self.state.connections):
             connection.shutdown()
+        self._stopping()
         try:
             async with asyncio.timeout(timeout) as self._patience:
                 while self.state.connections:

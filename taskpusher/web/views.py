@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from ..audit import Entry
 from ..bulk import Bulk
 from ..document import brief, headers, time, whole
+from ..history import Point, Series
 from ..job import State
 from ..stats import Stats
 from ..stores.base import QueueFigures
 
-__all__ = ["brief", "headers", "queue", "stats", "time", "whole"]
+__all__ = ["brief", "entry", "headers", "queue", "series", "stats", "time", "whole"]
 
 
 def queue(figures: QueueFigures) -> dict[str, Any]:
@@ -40,6 +42,43 @@ def bulk(found: Bulk, filters: dict[str, str]) -> dict[str, Any]:
         "started_at": time(found.started_ms),
         "finished_at": time(found.finished_ms),
         "error": found.cut_short or found.error or None,
+    }
+
+
+def series(found: Series) -> dict[str, Any]:
+    points = [_point(one) for one in found.points]
+    return {"span": found.span, "step": found.step, "points": points}
+
+
+def _point(one: Point) -> dict[str, Any]:
+    return {
+        "start": time(one.start * 1000),
+        "pushed": one.pushed,
+        "completed": one.completed,
+        "errors": one.errors,
+        "canceled": one.canceled,
+        "attempts": one.attempts,
+        "error_rate": round(one.error_rate, 4),
+        "duration": {"p50": round(one.p50, 6), "p95": round(one.p95, 6), "p99": round(one.p99, 6)},
+        "lateness": {"p95": round(one.lateness_p95, 6)},
+        "waiting": one.waiting,
+    }
+
+
+def entry(found: Entry) -> dict[str, Any]:
+    """Who did what."""
+    return {
+        "at": time(found.at),
+        "user": found.user,
+        "remote": found.remote or None,
+        "action": found.action,
+        "job": found.job or None,
+        "queue": found.queue or None,
+        "bulk": found.bulk or None,
+        "state": found.state or None,
+        "filters": found.filters,
+        "count": found.count,
+        "outcome": found.outcome or None,
     }
 
 

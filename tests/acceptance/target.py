@@ -5,6 +5,7 @@
 /delay/SECONDS/...   200 "ok" after that time
 /fail/STATUS/...     that status
 /hang/...            never an answer
+/say/NAME            the bytes that `says` has for the NAME, whatever they are
 """
 
 import asyncio
@@ -35,6 +36,7 @@ class Target:
         self.in_flight = 0
         self.most_in_flight = 0
         self.held = True
+        self.says: dict[str, bytes] = {}  # by name
         self._waiting: list[Callable[[], None]] = []
         self._connections: set[asyncio.Transport] = set()
         self._ready = threading.Event()
@@ -97,6 +99,8 @@ class Target:
             self._loop.call_later(float(rest[0]), connection.answer, call, 200)
         elif how == "fail":
             connection.answer(call, int(rest[0]))
+        elif how == "say":
+            connection.say(call, self.says[rest[0].partition("?")[0]])
         elif how != "hang":
             connection.answer(call, 200)
 
@@ -142,9 +146,12 @@ class _Connection(asyncio.Protocol):
         self._target._came(Call(self._path.decode(), uid, attempt, self._body, time.monotonic()), self)
 
     def answer(self, call: Call, status: int) -> None:
+        self.say(call, b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\nok" % status)
+
+    def say(self, call: Call, answer: bytes) -> None:
         if not self._under_way:
             return  # the tasker went meanwhile
         self._under_way = False
         self._target.in_flight -= 1
         self._target.answered[call.path] += 1
-        self._transport.write(b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\nok" % status)
+        self._transport.write(answer)

@@ -39,6 +39,8 @@ def quiet(tasker: Tasker) -> None:
 
 
 def in_the_window(tasker: Tasker) -> int:
+    # the history writes what moved when its minute ends: before the window or after it
+    until(lambda: 60 - time.time() % 60 > 8, within=15)
     quiet(tasker)
     before = wake_ups(tasker)
     time.sleep(WINDOW)  # this is what is measured

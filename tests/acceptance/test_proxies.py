@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 import trustme
 
+from taskpusher.web.live import MOST_STREAMS
+
 from .program import PATIENCE, Tasker, free_port, installed, until
 from .target import Target
 
@@ -280,6 +282,45 @@ def test_headers_of_forwarding_change_nothing(proxy: Proxy) -> None:
     answer = proxy.ask("POST", "/add", {"url": "http://localhost:1/", "delay": "1h"}, **forwarded)
     assert answer.headers["Location"] == f"{proxy.prefix}/job/{answer.json['uid']}"
     assert proxy.ask("GET", "/stats", auth="", **forwarded).status == 401
+
+
+def test_a_stream_of_events_comes_through_as_it_is_told(proxy: Proxy) -> None:
+    connection = proxy.connection()
+    try:
+        token = base64.b64encode(AUTH.encode()).decode()
+        path = f"{proxy.prefix}/tasks/events"
+        connection.request("GET", path, headers={"Authorization": f"Basic {token}"})
+        answer = connection.getresponse()
+        assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+
+        def tick() -> Any:
+            while not (line := answer.readline()).startswith(b"data:"):
+                assert line, "the stream has ended"
+            return json.loads(line[len("data:") :])
+
+        before = tick()["states"]["waiting"]
+        proxy.ask("POST", "/add", {"url": "http://localhost:1/", "delay": "1h"})
+        until(lambda: tick()["states"]["waiting"] == before + 1)
+    finally:
+        connection.close()
+
+
+def test_a_stream_whose_reader_has_gone_is_ended_by_the_proxy(proxy: Proxy) -> None:
+    token = base64.b64encode(AUTH.encode()).decode()
+
+    def status() -> int:
+        connection = proxy.connection()
+        try:
+            path = f"{proxy.prefix}/tasks/events"
+            connection.request("GET", path, headers={"Authorization": f"Basic {token}"})
+            answer = connection.getresponse()
+            answer.readline()
+            return answer.status
+        finally:
+            connection.close()
+
+    for _ in range(MOST_STREAMS + 10):
+        until(lambda: status() == 200, within=5)
 
 
 def test_connections_to_the_tasker_are_kept(pair: tuple[Proxy, Tasker]) -> None:

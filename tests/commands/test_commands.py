@@ -69,10 +69,11 @@ def test_the_help_of_tasker_lists_the_subcommands_without_loading_them() -> None
 def test_serving_loads_nothing_that_subcommands_need() -> None:
     script = (
         "import sys, taskpusher.cli as c, taskpusher.config as f\n"
-        "s = f.load({}, {}); p = c._pusher(s, None, None); c._app(s, p, []); print(sorted(sys.modules))"
+        "s = f.load({}, {}); p = c._pusher(s, None, None); c._app(s, p, [], c.logs.Recent())\n"
+        "print(sorted(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    for heavy in ("rich", "taskpusher.client", "taskpusher.commands.remote"):
+    for heavy in ("rich", "jinja2", "taskpusher.client", "taskpusher.commands.remote"):
         assert f"'{heavy}'" not in done.stdout
 
 

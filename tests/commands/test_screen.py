@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from taskpusher.commands.screen import Cell, Tables, age, clean, short, size, table, url_cell
+from taskpusher.commands.screen import Cell, Tables, age, clean, table, url_cell
+from taskpusher.wording import short, size
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from taskpusher.job import Job
 from taskpusher.stores.base import Add, Caps, Change, Claimed, QueueRule, Settle, StoreFigures, Then, Written
 from taskpusher.stores.memory import MemoryStore
 
-READS = ("get", "details", "page", "expiring", "finished", "counts", "queues", "orphans")
+READS = ("get", "details", "page", "expiring", "finished", "counts", "totals", "queues", "orphans", "notes")
 
 
 class Disk(MemoryStore):

@@ -3,8 +3,8 @@
     python -m tests.proof io-errors --size night --seed 1
 
 EIO: what was under way is not answered, the process ends at once with a failure, and the next one has all
-that was answered. ENOSPC, until there is room again: pushes are refused, nothing ends, and the work goes on
-by itself.
+that was answered. ENOSPC, until there is room again: pushes are refused, who looks at jobs sees them, nothing
+ends, and the work goes on by itself.
 """
 
 import errno
@@ -12,9 +12,12 @@ import http.client
 import random
 import subprocess
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,7 +138,8 @@ class Trials:
         try:
             served = started(tasker)
             if served:
-                push(tasker, load)
+                with looking(tasker, trial):
+                    push(tasker, load)
             trial.hit = next(event for event in events(place / "log") if event.kind == "F")
             if served:
                 self._until_there_is_room(tasker, trial, place, load)
@@ -168,6 +172,28 @@ def started(tasker: Tasker) -> bool:
     assert found
     tasker.port = int(found[2].rpartition(":")[2])
     return True
+
+
+@contextmanager
+def looking(tasker: Tasker, trial: Trial) -> Iterator[None]:
+    """Somebody looks at the jobs meanwhile, all the time, and always sees them."""
+    enough = threading.Event()
+
+    def look() -> None:
+        with tasker.connection(5) as client:
+            while not enough.is_set():
+                status, said = client.ask("GET", "/jobs/waiting?limit=1")
+                if status != 200:
+                    trial.wrong.append(f"a look was answered {status}: {said}")
+                    return
+
+    with ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(look)
+        try:
+            yield
+        finally:
+            enough.set()
+        seen.result()
 
 
 def push(tasker: Tasker, load: Load) -> None:

@@ -226,7 +226,7 @@ class Machine(RuleBasedStateMachine):
 
     def heed(self, job: Known, wish: str) -> None:
         if wish == "pause":
-            self.put(job, state="paused", wish=None)
+            self.put(job, state="paused", wish=None, due=min(job.due, self.clock.now()))
         else:
             self.end(job, "canceled")
 

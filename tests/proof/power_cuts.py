@@ -58,7 +58,8 @@ class Size:
 
 
 SIZES = {
-    "quick": Size(250, 120, 30, 1, 1, {"metasync": 0.1, "sync": 0.7, "directories": 0.2}),  # of so few
+    "short": Size(150, 40, 20, 1, 1, {"metasync": 0.1, "sync": 0.7, "directories": 0.2}),  # the tests'
+    "quick": Size(250, 300, 30, 1, 1, {"metasync": 0.1, "sync": 0.7, "directories": 0.2}),  # of so few
     "night": Size(700, 500, 300, 10, 5, {"metasync": 0.3, "sync": 0.9, "directories": 0.5}),
 }
 

@@ -35,6 +35,7 @@ QUEUES = ("default", "q", "r")
 PER_HOST, CONCURRENCY = 2, 4
 KEEP = 2 * DAY
 LONGEST_WAIT = DAY + 3600.0  # a Retry-After is believed up to a day; the longest delay here is shorter
+QUIET = 60.0  # seconds without a change or an event, after which all that may run has been begun
 SLACK = 2  # ms that rounding may make of a length of time
 
 MOVES = {
@@ -82,6 +83,7 @@ class World:
         self.timed: set[str] = set()  # what a person has given another time
         self.dates: dict[str, int] = {}  # uid -> its due_at
         self.latest_wall = 0  # the latest time that the wall clock has told
+        self.stirred = 0.0  # loop time of the last change and of the last event
         self.figures: Counter[str] = Counter()
         self.broken: asyncio.Future[None] = self.loop.create_future()
         self._trace = hashlib.sha256()
@@ -98,6 +100,7 @@ class World:
     def moved(self, before: Job | None, after: Job | None) -> None:
         """A job was changed on the disk."""
         self.figures["steps"] += 1
+        self.stirred = self.loop.time()
         for job in (before, after):
             told = (job.seq, job.state, job.attempt, job.failures, job.due_ms) if job else None
             self._trace.update(repr((self.loop.time(), told)).encode())
@@ -117,7 +120,8 @@ class World:
             elif was is after.state is State.WAITING and after.uid in self.timed:
                 self._any_time(after.uid)  # a person's word came after a backoff had begun
             if was is State.RUNNING and after.state is State.WAITING and after.delayed:
-                self.not_before[after.uid] = self.clock.elapsed() + (after.due_ms - self.clock.now()) / 1000
+                wait = self.clock.until(after.due_ms, after.era)  # the clock may have been set meanwhile
+                self.not_before[after.uid] = self.clock.elapsed() + wait
 
     def _may_go(self, job: Job) -> None:
         kept = self.clock.now() - job.finished_ms
@@ -169,6 +173,20 @@ class World:
         told = {slot: n for slot, n in self.disk._counts.items() if n}
         self.holds(told == counts, "the counts are not those of the jobs", (told, counts))
 
+    def prompt(self) -> None:
+        """When nothing has happened for a while, nothing waits that may run."""
+        if self.store.full or self.loop.time() - self.stirred < QUIET:
+            return
+        running = [job for job in self.disk.jobs.values() if job.state is State.RUNNING]
+        queues, hosts = Counter(job.queue for job in running), Counter(job.host for job in running)
+        late = self.clock.now() - round(QUIET * 1000)
+        for job in self.disk.jobs.values():
+            if job.state is not State.WAITING or job.due_ms > late or len(running) == CONCURRENCY:
+                continue
+            rule = self.disk.rule(job.queue)
+            held = rule.paused or 0 < rule.concurrency <= queues[job.queue] or hosts[job.host] >= PER_HOST
+            self.holds(held, "it waits though it may run", job)
+
     @property
     def trace(self) -> str:
         return self._trace.hexdigest()
@@ -189,7 +207,9 @@ class World:
         moments = sorted(self.random.uniform(0, self.days * DAY) for _ in range(round(40 * self.days)))
         for moment in moments:
             await self._until(moment)
+            self.prompt()
             await self._event()
+            self.stirred = self.loop.time()
             self.whole()
         await self._calm()
         await self.pusher.stop(grace=0)
@@ -355,11 +375,43 @@ class World:
         self._later(self.pusher.set_queue(queue, **rule))
 
     async def _disk(self) -> None:
+        self._fill(self.random.uniform(1, 900))
+
+    def _fill(self, seconds: float) -> None:
         store = self.store
         store.full = True
-        self.loop.call_later(self.random.uniform(1, 900), lambda: setattr(store, "full", False))
+
+        def room() -> None:
+            store.full = False
+            self.stirred = self.loop.time()
+
+        self.loop.call_later(seconds, room)
+
+    async def _impatience(self) -> None:
+        """What runs is canceled and sent back, over and over, while the disk keeps outcomes from being
+        written: one may come when its job is in another attempt."""
+        await self._push_some(12)
+        await self._until(self.loop.time() + 0.3)
+        self._fill(self.random.uniform(5, 30))
+        for _ in range(20):
+            running = [job.uid for job in self.disk.jobs.values() if job.state is State.RUNNING]
+            for uid in running:
+                self._later(self._send_back(uid))
+            await self._until(self.loop.time() + self.random.uniform(0.05, 0.5))
+
+    async def _send_back(self, uid: str) -> None:
+        await self._person_cancel(uid)
+        await self._person_retry(uid)
 
     async def _clock(self) -> None:
+        """Also while all workers are busy: nobody asks for a job by the new time before others come."""
+        if self.random.random() < 0.5:
+            await self._push_some(24)
+            await self._until(self.loop.time() + 0.05)
+        self._set_clock()
+        await self._push_some(self.random.choice((0, 6)))
+
+    def _set_clock(self) -> None:
         self.latest_wall = max(self.latest_wall, self.clock.wall())
         self.clock.jump(self.random.choice((DAY, -DAY, 3600.0, -3600.0, 2.0, -0.3)))
         self.latest_wall = max(self.latest_wall, self.clock.wall())
@@ -395,6 +447,8 @@ class World:
         for task in others:
             task.cancel()
         await asyncio.wait(others, timeout=1.0) if others else None
+        if (timer := self.pusher.history._timer) is not None:  # it would outlive the process
+            timer.cancel()
         self.holds(not self.calling, "a call outlived its process", self.calling)
         await asyncio.sleep(self.random.choice((0.1, 600.0)))
         await self._start()
@@ -426,6 +480,7 @@ EVENTS = {
     "person": 25,
     "rule": 6,
     "disk": 5,
+    "impatience": 2,
     "clock": 4,
     "nap": 2,
     "restart": 5,

@@ -4,13 +4,18 @@ import os
 import subprocess
 import sys
 import time
+from heapq import heappop
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from taskpusher import attempt, pusher, timeshift
 from taskpusher.stores import lanes
+from taskpusher.stores.base import Settle, Written
+from taskpusher.stores.lanes import Lanes, Taken
+from taskpusher.stores.memory import MemoryStore
 from taskpusher.worker import Workers
 from tests.proof import simulation
 from tests.proof.simulation import Broken, lived
@@ -41,20 +46,53 @@ async def _recover_nothing(*parts: object) -> None:
     pass
 
 
-FAULTS: dict[str, tuple[Any, str, Any]] = {
-    "its queue is paused": (lanes._Queue, "may_run", lambda queue: True),
-    "its host is full": (lanes.Lanes, "full_key", lambda lanes, caps: ""),
-    "its delay is not over": (timeshift.TimeShift, "_moved", lambda shift, job: None),
-    "all workers are busy": (pusher, "recover", _recover_nothing),
-    "goes out again": (attempt, "worth_another", lambda job, error_class, status: True),
-    "the call of a canceled job goes on": (Workers, "cut", lambda workers, claim: None),
-}
+def _settled_under_any_claim(store: MemoryStore, change: Settle, staged: Any) -> Written:
+    row = store._row(change.job.uid, staged)
+    return _settle(store, change if row is None else replace(change, claim=row.job.claim), staged)
 
 
-@pytest.mark.parametrize("promise", FAULTS)
-def test_a_tasker_that_breaks_a_promise_is_found_out(promise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _whatever_the_clock_says_now(lanes: Lanes, queue: Any) -> Taken | None:
+    while queue.ready:
+        priority, head, _, row = heappop(queue.ready)
+        if lanes._surfaced(row, head):
+            return row.lane, priority, head
+    return None
+
+
+_settle, _take, _next_due = MemoryStore._settle, Lanes.take, Lanes.next_due
+FAULTS: dict[str, tuple[Any, str, Any, str]] = {
+    "runs what is paused": (lanes._Queue, "may_run", lambda queue: True, "its queue is (paused|full)"),
+    "overruns a host": (Lanes, "full_key", lambda lanes, caps: "", "its host is full"),
+    "moves no delay with the clock": (
+        timeshift.TimeShift, "_moved", lambda shift, job: None, "its delay is not over",
+    ),
+    "has a clock in its lanes that never goes back": (
+        Lanes, "take", lambda lanes, now: _take(lanes, max(now, lanes._now)), "its delay is not over",
+    ),
+    "runs what was due before the clock was set back": (
+        Lanes, "_first_of", _whatever_the_clock_says_now, "its delay is not over",
+    ),
+    "wakes too late": (
+        Lanes, "next_due", lambda lanes: (_next_due(lanes) or 0) + 600_000, "it waits though it may run",
+    ),
+    "recovers nothing": (pusher, "recover", _recover_nothing, "all workers are busy"),
+    "repeats what may have gone out": (
+        attempt, "worth_another", lambda job, error_class, status: True, "goes out again",
+    ),
+    "lets a canceled call go on": (
+        Workers, "cut", lambda workers, claim: None, "the call of a canceled job goes on",
+    ),
+    "settles under an old claim": (
+        MemoryStore, "_settle", _settled_under_any_claim, "attempts do not grow one by one",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("that", FAULTS)
+def test_a_tasker_that_breaks_a_promise_is_found_out(that: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: without it a simulation that looks at nothing would pass."""
-    monkeypatch.setattr(*FAULTS[promise])
+    owner, name, fault, promise = FAULTS[that]
+    monkeypatch.setattr(owner, name, fault)
     with pytest.raises(Broken, match=promise):  # noqa: PT012
         for seed in range(20):
             lived(seed)

@@ -52,6 +52,7 @@ class VirtualClock:
         self._loop = loop
         self._slept = 0.0
         self._set_by = self._followed = 0  # ms
+        self._eras = {0: 0}  # what the clock was set by in each
         self._told: list[Callable[[], None]] = []
 
     def now(self) -> int:
@@ -71,7 +72,12 @@ class VirtualClock:
     def follow(self) -> int:
         by, self._followed = self._set_by - self._followed, self._set_by
         self.era = max(self.era + 1, self.now()) if by else self.era
+        self._eras[self.era] = self._followed
         return by
+
+    def until(self, moment: int, era: int) -> float:
+        """Seconds to a moment in ms that is meant by the time of that era."""
+        return (moment - START - self._eras[era]) / 1000 - self.elapsed()
 
     def watch(self, told: Callable[[], None]) -> Callable[[], None]:
         self._told.append(told)

@@ -23,9 +23,9 @@ from taskpusher.job import (
     to_record,
 )
 from taskpusher.runners.base import Failure
-from taskpusher.stores.base import Add, Edit, QueueRule
+from taskpusher.stores.base import Add, Edit, Note, QueueRule
 from taskpusher.stores.findings import Fault
-from taskpusher.stores.layout import TABLES, encode, uid_key
+from taskpusher.stores.layout import NOTE, TABLES, encode, uid_key
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.stores.numbers import short_hash
 from taskpusher.stores.rows import rows_of
@@ -45,6 +45,8 @@ def make_store(path: Path) -> dict[str, str]:
 async def _make_store(path: Path) -> dict[str, str]:
     store = LmdbStore(path)
     await store.open("node", lambda job: ((f"host:{job.host}", 1),) if job.host == "slow" else ())
+
+    await store.write(Note("a/1", b"kept"), Note("a/2", b""))
 
     async def pushed(**fields: Any) -> Job:
         body = fields.pop("body", b"")
@@ -133,7 +135,7 @@ def contents(path: Path) -> dict[str, Any]:
     told["ready"] = {(names[key[:4]], key[4:]): value for key, value in told["ready"].items()}
     told["counts"] = {(key[:1], names[key[1:]]): value for key, value in told["counts"].items()}
     told["names"] = sorted(names.values())  # type: ignore[assignment]
-    del told["meta"]
+    told["meta"] = {key: value for key, value in told["meta"].items() if key.startswith(NOTE)}
     return told
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import lmdb
 import pytest
+from msgspec.structs import replace
 
 from taskpusher.errors import StoreBroken, StoreLocked, StoreUnreadable
-from taskpusher.job import State
+from taskpusher.job import State, to_record
+from taskpusher.stores.access import look
 from taskpusher.stores.base import Query
-from taskpusher.stores.check import SLICE, Check, check
+from taskpusher.stores.check import SLICE, Check, check, quietly
 from taskpusher.stores.copies import rebuilt
 from taskpusher.stores.directory import Directory
 from taskpusher.stores.findings import REMEDIES, Fault, Report
@@ -146,6 +148,82 @@ def test_damaged_pages_are_found_and_not_touched(sound: Sound, tmp_path: Path) -
     with pytest.raises(StoreBroken, match="put a backup back"):
         rebuilt(path)
     assert (path / "data.mdb").read_bytes() == before
+
+
+def test_a_file_that_cannot_be_read_page_by_page_is_told_as_damaged(
+    sound: Sound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("taskpusher.stores.check.lmdb.verify.verify", refuse)
+    report = check(sound[0])
+    assert found_in(report) == {("data.mdb", Fault.DAMAGED)}
+    assert "Input/output error" in report.findings[0].examples[0].what
+
+
+def test_a_table_that_the_store_does_not_have_is_no_fault_where_it_would_be_empty(
+    sound: Sound, tmp_path: Path
+) -> None:
+    """An older version may not have known it."""
+    path = copied(sound[0], tmp_path / "db")
+    with spoiling(path, sound[1]) as spoiler:
+        spoiler.txn.drop(spoiler.db["rules"], delete=True)
+    assert check(path).findings == []
+
+
+def test_a_map_that_the_tasker_has_made_bigger_is_followed(sound: Sound) -> None:
+    class Growing:
+        def __init__(self, env: Any) -> None:
+            self._env, self.resized = env, False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._env, name)
+
+        def begin(self) -> Any:
+            if not self.resized:
+                raise lmdb.MapResizedError("mdb_txn_begin")
+            return self._env.begin()
+
+        def set_mapsize(self, size: int) -> None:
+            self.resized = size == 0  # as large as it is now
+
+    with look(sound[0]) as env:
+        seen = Check(env, quietly)
+        seen._env = Growing(env)
+        seen.run()
+    assert (seen.jobs, seen.found.all()) == (len(sound[1]), [])
+
+
+def test_a_job_that_has_no_place_in_an_index_is_set_aside_when_asked(sound: Sound, tmp_path: Path) -> None:
+    path = copied(sound[0], tmp_path / "db")
+    with spoiling(path, sound[1]) as spoiler:
+        spoiler.put("jobs", spoiler.key("waiting"), to_record(replace(spoiler.job("waiting"), priority=300)))
+        key = spoiler.key("waiting").hex()
+    assert rebuilt(path).wrong
+    assert rebuilt(path, set_aside=True).wrong == 0
+    assert f"jobs-{key}" in {file.name for file in (path / "lost").iterdir()}
+    assert check(path).jobs == len(sound[1]) - 1
+
+
+def test_the_notes_of_a_job_that_cannot_be_read_stay_with_it(sound: Sound, tmp_path: Path) -> None:
+    path = copied(sound[0], tmp_path / "db")
+    with spoiling(path, sound[1]) as spoiler:
+        key = spoiler.key("completed")
+        spoiler.put("jobs", key, b"\x01garbage")
+    before = [row for row in contents(path)["attempts"] if row.startswith(key)]
+    rebuilt(path)
+    assert [row for row in contents(path)["attempts"] if row.startswith(key)] == before != []
+
+
+def test_a_rebuild_tells_how_far_it_is(sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskpusher.stores.rebuild.CHUNK", 2)
+    path = copied(sound[0], tmp_path / "db")
+    with spoiling(path, sound[1]) as spoiler:
+        spoiler.txn.drop(spoiler.db["due"], delete=False)
+    told: list[tuple[int, int]] = []
+    assert rebuilt(path, told=lambda done, total: told.append((done, total))).wrong == 0
+    assert len(told) > 3 and all(done <= total for done, total in told)
 
 
 def test_a_table_that_breaks_off_is_told_and_the_others_are_looked_at(

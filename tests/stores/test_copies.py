@@ -59,6 +59,7 @@ def test_a_backup_holds_all_that_the_store_holds_for_its_owner_alone(store: Path
     finally:
         os.umask(before)
     assert contents(tmp_path / "copy") == contents(store)
+    assert len(contents(store)["meta"]) == 2, "notes"
     assert modes(tmp_path / "copy") == {"copy": 0o700, "data.mdb": 0o600}
     assert told.bytes == (tmp_path / "copy" / "data.mdb").stat().st_size
     assert (told.jobs, told.report.wrong, told.report.pages) == (9, 0, "sound")
@@ -137,6 +138,42 @@ def test_a_disk_that_takes_no_more_leaves_the_store_and_nothing_half(
     assert contents(store) == before
     assert not leftovers(store)
     assert not (tmp_path / "copy").exists()
+
+
+def test_a_disk_without_room_for_a_directory_is_told(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**where: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(copies.tempfile, "mkdtemp", refuse)
+    for work in (lambda: backup(store, tmp_path / "copy"), lambda: compact(store), lambda: rebuilt(store)):
+        with pytest.raises(StoreFull, match="nothing was changed"):
+            work()
+
+
+def test_a_copy_that_lmdb_breaks_off_is_told_and_leaves_nothing(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LMDB itself copies in a thread: what it meets there must come out."""
+
+    class Breaking:
+        def __init__(self, env: Any) -> None:
+            self._env = env
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._env, name)
+
+        def copyfd(self, handle: int, **options: object) -> None:
+            os.write(handle, b"some of it")
+            raise lmdb.DiskError("mdb_env_copyfd2: Input/output error")
+
+    really = copies._stream
+    monkeypatch.setattr(copies, "_stream", lambda env, *more: really(Breaking(env), *more))
+    with pytest.raises(StoreBroken, match=r"Input/output error; nothing was changed"):
+        backup(store, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert not leftovers(store)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What only the LMDB store does: own its directory, grow, survive a full disk, refuse what it can't read."""
 
 import asyncio
+import fcntl
 import os
 import stat
 import struct
@@ -245,6 +246,60 @@ async def test_a_disk_that_fails_answers_nobody_and_is_told(
     await store.close()
 
 
+def have_meta_pages_written_to(place: Path, store: LmdbStore) -> None:
+    """Until the environment is opened anew: LMDB writes them through a file of its own."""
+    for name in os.listdir("/proc/self/fd"):
+        fd, data = int(name), store.path / "data.mdb"
+        try:
+            its = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DSYNC and os.path.samestat(os.fstat(fd), data.stat())
+        except OSError:  # the one that listed them
+            continue
+        if its:
+            other = os.open(place, os.O_RDONLY if place.is_dir() else os.O_WRONLY)
+            os.dup2(other, fd)
+            os.close(other)
+            return
+    raise AssertionError("no file of the meta pages")
+
+
+async def test_reads_go_on_where_the_meta_page_found_no_room(tmp_path: Path) -> None:
+    """LMDB gives the environment up then; it is opened anew, in a thread, while others read."""
+    store = await opened(tmp_path)
+    first, second = a_job(), a_job()
+    await store.write(Add(first))
+    for _ in range(10):
+        env = store._env
+        have_meta_pages_written_to(Path("/dev/full"), store)
+        pushing = asyncio.ensure_future(store.write(Add(second)))
+        pages = [asyncio.ensure_future(store.page(Query(), None, 10)) for _ in range(5)]
+        while store._env is env or not pushing.done():
+            assert await store.get(first.uid) is not None
+            await asyncio.sleep(0)
+        await refused(StoreFull, pushing)
+        assert [(await page).total for page in pages] == [1] * 5
+        await store.write(QueueRule("q", concurrency=1))  # there is room again
+    await store.write(Add(second))
+    await store.close()
+    assert check(store.path).findings == []
+
+
+async def test_reads_are_refused_where_the_meta_page_could_not_be_written(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    told: list[BaseException] = []
+    store.watch(lambda: None, told.append)
+    await store.write(Add(a_job()))
+    read_only = tmp_path / "read-only"
+    read_only.mkdir()
+    have_meta_pages_written_to(read_only, store)
+    pushing = asyncio.ensure_future(store.write(Add(a_job())))
+    await eventually(lambda: told)
+    with pytest.raises(StoreBroken):
+        await store.counts()
+    assert not pushing.done()
+    pushing.cancel()
+    await store.close()
+
+
 async def test_a_record_that_cannot_be_read_stops_nobody_else(tmp_path: Path) -> None:
     store = await opened(tmp_path)
     bad, good = a_job(), a_job()
@@ -316,6 +371,19 @@ async def test_who_adds_one_job_does_not_wait_for_those_who_add_a_thousand(tmp_p
     first = [adding("a thousand", 1000) for _ in range(3)]
     await asyncio.gather(*first, adding("one", 1))
     assert answered.index("one") <= 1, "at most the commit of one big write comes before"
+    await store.close()
+
+
+async def test_who_comes_while_a_thousand_are_added_shares_their_commit(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    before = store._writer.commits
+    many = asyncio.gather(store.write(*(Add(a_job(queue="a thousand")) for _ in range(1000))))
+    while not store._writer._batch:
+        await asyncio.sleep(0)
+    (written,) = await store.write(Add(a_job()))
+    assert many.done()
+    assert store._writer.commits == before + 1
+    assert written.job is not None and await store.get(written.job.uid) == written.job
     await store.close()
 
 

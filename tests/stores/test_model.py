@@ -28,7 +28,7 @@ from taskpusher.job import (
     retried,
 )
 from taskpusher.runners.base import Failure, Released
-from taskpusher.stores.base import Add, Change, Edit, Query, QueueRule, Remove, Settle
+from taskpusher.stores.base import Add, Change, Edit, Note, Query, QueueRule, Remove, Settle
 from taskpusher.stores.check import check
 from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.stores.memory import MemoryStore
@@ -44,6 +44,7 @@ class Walk:
         self.cap = self.random.choice([0, 1, 2])
         self.now = NOW
         self.jobs: dict[str, Job] = {}
+        self.notes: dict[str, bytes] = {}
         self.path = path if seed % 3 else None  # every third walk is over the memory store
         self.memory = MemoryStore()
         self.store: Any = None
@@ -98,6 +99,7 @@ class Walk:
             changes = [Edit(canceled(job, self.now)) for job in before.values() if is_ready(job, self.now)]
         try:
             await self.store.write(*changes)
+            self.note(change for change in changes if isinstance(change, Note))
         except TaskPusherError:
             for uid in {uid for change in changes if (uid := uid_of(change))}:
                 assert await self.store.get(uid) == before.get(uid)
@@ -105,6 +107,12 @@ class Walk:
             assert [await self.store.get(job.uid) for job in followers] == [
                 before.get(job.uid) for job in followers
             ]
+
+    def note(self, notes: Iterable[Note]) -> None:
+        for note in notes:
+            self.notes.pop(note.name, None)
+            if note.value is not None:
+                self.notes[note.name] = note.value
 
     def change(self) -> Change:
         pick, roll = self.random.choice, self.random.random()
@@ -118,6 +126,8 @@ class Walk:
             return Add(a_job(**fields, due_ms=due, expires_ms=ends, max_attempts=2))
         if roll < 0.45:
             return QueueRule(pick("ab"), pick([True, False, False]), pick([0, 1, 2]))
+        if roll < 0.47:
+            return Note(pick(["a/1", "a/2", "b"]), pick([None, b"", b"1", b"2" * 3000]))
         job = pick(list(self.jobs.values()))
         if roll < 0.5 and job.state is not State.RUNNING:
             return Remove(job.uid, job.revision)
@@ -169,6 +179,10 @@ class Walk:
     async def check(self) -> None:
         jobs = self.jobs.values()
         assert await self.store.counts() == Counter((job.state, job.queue) for job in jobs)
+        assert await self.store.notes("") == sorted(self.notes.items())
+        assert await self.store.notes("a", newest_first=True) == sorted(
+            (item for item in self.notes.items() if item[0] != "b"), reverse=True
+        )
         for state in State:
             uids, cursor = [], None
             while not uids or cursor is not None:
@@ -216,7 +230,7 @@ MOVES: list[Callable[[Walk, Job], Edit | Settle]] = [
 
 
 def uid_of(change: Change) -> str:
-    if isinstance(change, QueueRule):
+    if isinstance(change, QueueRule | Note):
         return ""
     return change.uid if isinstance(change, Remove) else change.job.uid
 

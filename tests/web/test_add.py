@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from taskpusher.runners.base import Success
+from taskpusher.testing import FakeClock
 from taskpusher.trace import Trace
 from taskpusher.web.intake import wants_text
 
@@ -183,6 +185,54 @@ async def test_a_held_key_is_answered_with_its_holder(site: Any, client: httpx.A
     await client.post(f"/job/{first.json()['uid']}/cancel")
     assert (await client.post("/add", json={"url": URL, "key": "k", **LATER})).status_code == 201
     assert await site.number() == 2
+
+
+def rfc3339(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1000, UTC).isoformat()
+
+
+MINUTE = 60_000  # ms
+
+
+@pytest.mark.parametrize("known_by", [{"uid": UID}, {"key": "k"}])
+@pytest.mark.parametrize("later", [2 * MINUTE, 30 * MINUTE, 120 * MINUTE])
+async def test_a_push_that_is_sent_again_near_or_past_its_end_finds_its_job(
+    site: Any, client: httpx.AsyncClient, known_by: dict[str, str], later: int
+) -> None:
+    began = site.pusher.clock.now()
+    push = {"url": URL, "delay": "58m", "expires_at": rfc3339(began + 60 * MINUTE), **known_by}
+    first = await client.post("/add", json=push)
+    assert first.status_code == 201
+    site.pusher.clock = FakeClock(began + later)
+    again = await client.post("/add", data=push)
+    assert (again.status_code, again.json()["uid"]) == (200, first.json()["uid"])
+    batch = await client.post("/add", json=[{"url": URL, **LATER}, push])
+    assert (batch.status_code, batch.json()["uids"][1]) == (201, first.json()["uid"])
+
+
+@pytest.mark.parametrize("known_by", [{"uid": UID}, {"key": "k"}])
+@pytest.mark.parametrize(("delay", "why"), [(0, "has passed"), (120, "never run")])
+async def test_a_push_that_comes_too_late_and_finds_no_job_is_refused(
+    site: Any, client: httpx.AsyncClient, known_by: dict[str, str], delay: int, why: str
+) -> None:
+    site.pusher.clock = FakeClock()
+    end = rfc3339(site.pusher.clock.now() + (MINUTE if delay else 0))
+    push = {"url": URL, "delay": delay, "expires_at": end, **known_by}
+    answer = await client.post("/add", json=push)
+    assert (answer.status_code, answer.json()["field"]) == (422, "expires_at")
+    assert why in answer.json()["detail"]
+    batch = await client.post("/add", json=[{"url": URL, **LATER}, push])
+    assert (batch.status_code, batch.json()["field"], batch.json()["index"]) == (422, "expires_at", 1)
+    assert await site.number() == 0
+
+
+async def test_another_push_that_comes_too_late_with_a_known_uid_is_told_of_the_uid(
+    site: Any, client: httpx.AsyncClient
+) -> None:
+    await client.post("/add", json={"url": URL, "uid": UID, **LATER})
+    past = rfc3339(site.pusher.clock.now() - MINUTE)
+    answer = await client.post("/add", json={"url": URL, "uid": UID, "expires_at": past})
+    assert (answer.status_code, answer.json()["field"]) == (409, "uid")
 
 
 # ---- batches ------------------------------------------------------------------------------------------

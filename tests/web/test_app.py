@@ -6,11 +6,14 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 
 from taskpusher.errors import KeyTaken, StaleEdit, StoreBroken, StoreFull
 from taskpusher.web import User, create_app
+from taskpusher.web.answers import Html
+from taskpusher.web.requests import route
 
 URL = "http://app.example/"
 LATER = {"url": URL, "delay": "1h"}
@@ -46,6 +49,32 @@ async def test_below_a_prefix_links_carry_it(site: Any, root: str, stripped: boo
     client.auth = None
     assert (await client.get(f"{front}/healthz")).status_code == 200
     assert (await client.get(f"{front}/jobs")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("mount", "root_path", "asked", "prefix"),
+    [
+        ("", "", "/page", ""),
+        ("", "/tasker", "/tasker/page", "/tasker"),
+        ("", "/tasker", "/page", "/tasker"),
+        ("", "/tasks", "/tasks/tasks/static/a.css", "/tasks"),
+        ("", "/ü b", "/%C3%BC%20b/page", "/%C3%BC%20b"),
+        ("/bg", "", "/bg/page", "/bg"),
+        ("/bg", "/front/bg", "/bg/page", "/front/bg"),
+        ("/front/bg", "/bg", "/front/bg/page", "/front/bg"),
+    ],
+)
+async def test_pages_find_the_prefix_that_their_links_need_in_the_scope(
+    site: Any, mount: str, root_path: str, asked: str, prefix: str
+) -> None:
+    async def page(request: Request) -> Response:
+        return Html(request.scope["prefix"])
+
+    inner = create_app(site.pusher, hosts=None, root_path=root_path)
+    inner._router.routes[:0] = [route("/page", GET=page), route("/tasks/static/{name:path}", GET=page)]
+    app = Starlette(routes=[Mount(mount, inner)]) if mount else inner
+    answer = await (await site.of(app)).get(asked)
+    assert (answer.status_code, answer.text) == (200, prefix)
 
 
 async def test_below_a_strangers_mount_paths_errors_and_links_are_ours(site: Any) -> None:

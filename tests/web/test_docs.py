@@ -9,6 +9,7 @@ import httpx
 from starlette.routing import Route
 
 from taskpusher.fields import READERS
+from taskpusher.filters import SUGGESTIONS
 from taskpusher.job import State
 from taskpusher.stores.base import Query
 from taskpusher.web import create_app
@@ -23,7 +24,7 @@ def named(word: str) -> bool:
 
 
 def test_every_field_filter_and_state_is_described() -> None:
-    for word in (*READERS, *FILTERS, *STATES, "limit", "cursor", "last_uid"):
+    for word in (*READERS, *FILTERS, *SUGGESTIONS, *STATES, "limit", "cursor", "last_uid"):
         assert named(word), word
 
 
@@ -35,6 +36,8 @@ def test_every_status_is_described() -> None:
 async def test_every_path_is_described(site: Any) -> None:
     for route in create_app(site.pusher)._router.routes:
         assert isinstance(route, Route)
+        if not route.include_in_schema:
+            continue  # a page for people
         path = route.path.replace("{name:path}", "{name}")
         move = path.rpartition("/")[2]
         assert named(path) or (path.startswith(("/job/", "/jobs/{state}/")) and named(move)), path

@@ -442,3 +442,25 @@ async def test_who_needs_few_fields_takes_no_long_body(client: httpx.AsyncClient
             method, path, content=body, headers={"Content-Type": "application/json"}
         )
         assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("span", "step", "count"), [("hour", 60, 60), ("day", 900, 96), ("month", 86400, 30)]
+)
+async def test_the_history_is_points_of_a_chart(
+    client: httpx.AsyncClient, span: str, step: int, count: int
+) -> None:
+    await push(client)
+    found = (await client.get("/stats/history", params={"span": span})).json()
+    assert (found["span"], found["step"], len(found["points"])) == (span, step, count)
+    last = found["points"][-1]
+    assert last["start"].endswith("00.000Z")
+    assert last["duration"].keys() == {"p50", "p95", "p99"} and last["lateness"].keys() == {"p95"}
+    assert sum(one["pushed"] for one in found["points"]) == 1
+
+
+async def test_the_history_is_of_an_hour_unless_another_span_is_asked_for(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/stats/history")).json()["span"] == "hour"
+    for query in ("span=year", "span=", "spam=hour", "span=day&span=day"):
+        answer = await client.get(f"/stats/history?{query}")
+        assert answer.status_code == 422 and answer.json()["field"] in ("span", "spam"), answer.text

@@ -25,12 +25,12 @@ class Gate:
         monkeypatch.setattr(store, "page", self._wait)
         monkeypatch.setattr(web_bulk, "PATIENCE", 0.0)
 
-    async def _wait(self, query: Query, cursor: bytes | None, limit: int) -> Any:
+    async def _wait(self, query: Query, cursor: bytes | None, limit: int, most: int = 0) -> Any:
         if limit == PAGE:
             self.pages -= 1
             if self.pages < 0:
                 await self.opened.wait()
-        return await self._page(query, cursor, limit)
+        return await self._page(query, cursor, limit, most)
 
 
 @pytest.fixture

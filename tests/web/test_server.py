@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import logging
 import socket
@@ -128,6 +129,20 @@ async def test_requests_are_answered_one_after_the_other_on_one_connection() -> 
         assert answered.count(b"HTTP/1.1 200 OK") == 4
         assert answered.index(b"/x ") < answered.index(b"/p abc") < answered.index(b"/last ")
         assert b"server:" not in answered
+
+
+async def test_what_an_answer_needed_goes_with_it_and_is_no_garbage_to_look_for() -> None:
+    async with serving() as (_, port), connected(port) as (reader, writer):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                writer.write(GET)
+                await reader.readuntil(b"/x ")
+            answers = [one for one in gc.get_objects() if type(one) is connection.Answering]
+            assert len(answers) <= 1  # of the request that may not have ended
+        finally:
+            gc.enable()
 
 
 async def test_no_more_is_read_while_requests_wait_for_their_turn() -> None:
