@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 
-from . import add, bulk, churn, contest, drain, growth, idle, latency, machine, report, results
+from . import add, bulk, churn, contest, drain, growth, idle, latency, machine, pages, report, results
 from .plan import LIMITS, PLANS, Run
 from .programs import Missing
 
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[Run], results.Figures]] = {
     "growth": growth.measure,
     "churn": churn.measure,
     "idle": idle.measure,
+    "pages": pages.measure,
     "peers": contest.measure,
 }
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskpusher-bench"

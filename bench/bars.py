@@ -44,5 +44,8 @@ BARS = (
     Bar("drain of a million, of that of 10,000", "growth", _million("drain_share"), 0.9, False, ""),
     Bar("disk for a waiting job, of a million", "growth", _million("bytes_a_job"), 400, True, "bytes"),
     Bar("file late, of the file early, few live jobs", "churn", ("late_to_early",), 3, True, "times"),
+    Bar("the slowest page, median, a million jobs", "pages", ("slowest_ms",), 100, True, "ms"),
+    Bar("the largest page", "pages", ("largest_kb",), 200, True, "kB"),
+    Bar("an open tab on an idle tasker, of a core", "pages", ("tab_percent",), 1, True, "%"),
     Bar("wake-ups while nothing is due", "idle", ("wake_ups",), 0, True, "wake-ups"),
 )  # fmt: skip

@@ -33,6 +33,7 @@ def measure(run: Run) -> Figures:
 
 
 def _fall_asleep(tasker: Tasker) -> None:
+    time.sleep(60 - time.time() % 60)  # the history writes what moved when its minute ends
     deadline = time.monotonic() + 40
     last, since = -1, 0.0
     while time.monotonic() < deadline:

@@ -22,6 +22,8 @@ class Plan:
     grown_drain: int  # jobs drained of those that wait
     churn_jobs: int
     idle_seconds: float
+    site_jobs: int  # behind the pages
+    tab_seconds: float  # that open tabs are watched
     peer_jobs: int
     peer_rounds: int
     everysec: bool  # Redis with its default of one sync a second too
@@ -34,18 +36,20 @@ PLANS = {
         Plan(
             name="quick", rounds=1, drain_jobs=5_000, in_flight=(4, 50), load_seconds=2.0,
             waiting=(10_000, 50_000), lanes=1_000, grown_drain=5_000, churn_jobs=100_000, idle_seconds=3.0,
+            site_jobs=20_000, tab_seconds=4.0,
             peer_jobs=1_000, peer_rounds=1, everysec=False, peer_seconds=15.0,
         ),
         Plan(
             name="normal", rounds=3, drain_jobs=20_000, in_flight=(4, 16, 50, 200), load_seconds=5.0,
             waiting=(10_000, 100_000, 1_000_000), lanes=10_000, grown_drain=20_000, churn_jobs=200_000,
-            idle_seconds=10.0, peer_jobs=20_000, peer_rounds=2, everysec=True, peer_seconds=30.0,
+            idle_seconds=10.0, site_jobs=1_000_000, tab_seconds=15.0,
+            peer_jobs=20_000, peer_rounds=2, everysec=True, peer_seconds=30.0,
         ),
         Plan(
             name="full", rounds=5, drain_jobs=20_000, in_flight=(4, 16, 50, 200), load_seconds=10.0,
             waiting=(10_000, 100_000, 1_000_000, 10_000_000), lanes=10_000, grown_drain=20_000,
-            churn_jobs=5_000_000, idle_seconds=10.0, peer_jobs=20_000, peer_rounds=3, everysec=True,
-            peer_seconds=120.0,
+            churn_jobs=5_000_000, idle_seconds=10.0, site_jobs=1_000_000, tab_seconds=30.0,
+            peer_jobs=20_000, peer_rounds=3, everysec=True, peer_seconds=120.0,
         ),
     )
 }  # fmt: skip
@@ -59,6 +63,7 @@ LIMITS = {
     "growth": {"quick": 40, "normal": 200, "full": 3600},
     "churn": {"quick": 40, "normal": 100, "full": 3600},
     "idle": {"quick": 60, "normal": 80, "full": 120},
+    "pages": {"quick": 120, "normal": 400, "full": 800},
     "peers": {"quick": 120, "normal": 500, "full": 7200},
 }
 

@@ -10,6 +10,7 @@ from .plan import LIMITS
 from .results import Figures, figures, shown
 
 RESULTS, PAGE, PEERS, GROWTH = "benchmarks.json", "benchmarks.md", "benchmarks.svg", "growth.svg"
+BARE_THERE = 21_800  # pushes a second, of a bare Starlette handler with 32 connections
 TEMPLATE = Path(__file__).with_name("report.md")
 
 BUSY = 0.2  # cores that something else may use while the bench waits, for figures to count
@@ -37,7 +38,18 @@ def bars(results: Figures) -> str:
         limit = f"{'at most' if bar.at_most else 'at least'} {shown(bar.limit)} {bar.unit}".rstrip()
         said = {True: "yes", False: "**no**", None: ""}[reached]
         rows.append((bar.what, limit, "not measured" if found is None else shown(found), said))
-    return table(("", "bar", "measured", "reached"), rows) + _warning(results)
+    return table(("", "bar", "measured", "reached"), rows) + _yardstick(results) + _warning(results)
+
+
+def _yardstick(results: Figures) -> str:
+    """How fast this machine is beside the one that the bars were set on."""
+    found = figures(results, "add")
+    if found is None:
+        return ""
+    return (
+        "\nThe bars were set on a machine whose bare handler, which stores nothing, answered "
+        f"{shown(BARE_THERE)} pushes a second; here it answered {shown(found['bare']['rate']['median'])}.\n"
+    )
 
 
 def _warning(results: Figures) -> str:
@@ -146,6 +158,43 @@ def _churn(found: Figures) -> str:
     return table(tuple(columns), [[shown(found[field]) for field in columns.values()]])
 
 
+def _pages(found: Figures) -> str:
+    busy, drain = found["drain"]["pages"], found["drain"]
+    rows = [(name, *_page(one), *_page(busy.get(name))[:2]) for name, one in found["pages"].items()]
+    head = ("page", "median, ms", "longest, ms", "kB", "median in a drain, ms", "longest in a drain, ms")
+    told = (
+        f"\nThe drain ran {shown(drain['alone'])} jobs/s while nobody looked, {shown(drain['rate'])} jobs/s "
+        "while one reader looked without a pause.\n\n"
+    )
+    return f"{found['jobs']:,} jobs.\n\n" + table(head, rows) + told + _tabs(found["tabs"]) + _pushes(found)
+
+
+def _page(one: Figures | None) -> tuple[str, str, str]:
+    """Median, longest, kB; nothing of a page that was not looked at."""
+    if one is None:
+        return "", "", ""
+    return shown(one["median_ms"]), shown(one["max_ms"]), shown(one["bytes"] / 1000)
+
+
+def _tabs(tabs: Figures) -> str:
+    rows = []
+    for number, one in sorted(tabs.items(), key=lambda item: int(item[0])):
+        often = one["looks"] / one["seconds"]
+        rows.append((number, shown(one["idle_percent"]), shown(one["moving_percent"]), shown(often)))
+    head = ("open tabs", "% of a core, idle", "% of a core, 20 pushes a second", "looks a second then")
+    return table(head, rows)
+
+
+def _pushes(found: Figures) -> str:
+    alone, beside = found["pushes"]["alone"], found["pushes"]["beside"]
+    often = f"one reader looks {shown(round(beside['pages_s']))} times a second, without a pause"
+    rows = [
+        (name, *(shown(one[field]) for field in ("p50_ms", "p99_ms", "max_ms")))
+        for name, one in (("nobody looks", alone), (often, beside))
+    ]
+    return "\n" + table(("`POST /add` while", "p50, ms", "p99, ms", "longest, ms"), rows)
+
+
 def _idle(found: Figures) -> str:
     calls = "not counted" if found["system_calls"] is None else found["system_calls"]
     row = (shown(found["seconds"]), found["wake_ups"], shown(found["cpu_seconds"]), calls)
@@ -161,6 +210,7 @@ _TABLES: Mapping[str, Callable[[Figures], str]] = {
     "growth": _growth,
     "churn": _churn,
     "idle": _idle,
+    "pages": _pages,
 }
 
 

@@ -32,6 +32,9 @@ BARS = (
     "drain of a million, of that of 10,000 | at least 0.9",
     "disk for a waiting job, of a million | at most 400 bytes",
     "file late, of the file early, few live jobs | at most 3 times",
+    "the slowest page, median, a million jobs | at most 100 ms",
+    "the largest page | at most 200 kB",
+    "an open tab on an idle tasker, of a core | at most 1 %",
     "wake-ups while nothing is due | at most 0 wake-ups",
 )
 
@@ -67,6 +70,14 @@ def waiting(jobs: int, drain: float, share: float, queues: int = 1) -> dict[str,
     return {"jobs": jobs, "queues": queues, **same, "drain": spread(drain), "drain_share": spread(share)}
 
 
+def tab(percent: float) -> dict[str, float]:
+    return {"idle_percent": percent, "moving_percent": percent + 1, "looks": 15, "seconds": 30.0}
+
+
+def pushed(longest: float) -> dict[str, float]:
+    return {"p50_ms": 1.0, "p99_ms": longest - 0.5, "max_ms": longest}
+
+
 MEASURED: dict[str, Any] = {
     "machine": MACHINE,
     "versions": {"nginx": "1.22"},
@@ -86,6 +97,19 @@ MEASURED: dict[str, Any] = {
         "growth": RUN | {"figures": {
             "drained": 5000, "lanes": waiting(27000, 9000, 0.9, queues=500),
             "waiting": {"10000": waiting(10000, 10000, 1.0), "1000000": waiting(1000000, 8900, 0.89)},
+        }},
+        "pages": RUN | {"figures": {
+            "jobs": 1000000, "slowest_ms": 120.0, "largest_kb": 100.0,
+            "pages": {
+                "overview": {"median_ms": 20.0, "max_ms": 31.0, "bytes": 35000},
+                "errors": {"median_ms": 120.0, "max_ms": 180.0, "bytes": 100000},
+            },
+            "tabs": {str(n): tab(n / 10) for n in (0, 1, 10)}, "tab_percent": 0.1,
+            "pushes": {"alone": pushed(2.0), "beside": pushed(9.0) | {"pages_s": 40.0}},
+            "drain": {
+                "rate": 9000.0, "alone": 15000.0,
+                "pages": {"overview": {"median_ms": 44.0, "max_ms": 90.0, "bytes": 35000}},
+            },
         }},
         "idle": RUN | {"figures": {"seconds": 10.0, "wake_ups": 0, "cpu_seconds": 0.0, "system_calls": None}},
     },
@@ -132,6 +156,8 @@ def test_the_report_holds_every_bar_that_was_promised(files: dict[str, str]) -> 
         ("times the best", "| 4 | yes"),
         ("drain of a million", "| 0.89 | **no**"),
         ("wake-ups", "| 0 | yes"),
+        ("the slowest page", "| 120 | **no**"),
+        ("an open tab", "| 0.1 | yes"),
         ("`POST /add`, p99", "| not measured"),
         ("push to hit at 500/s, p50", "| not measured"),
     ],
@@ -144,6 +170,14 @@ def test_a_bar_says_what_was_measured_and_whether_it_was_reached(
 
 def test_the_rounds_are_shown_as_median_lowest_and_highest(files: dict[str, str]) -> None:
     assert row(files["benchmarks.md"], "Drain", "50").startswith("50 | 15,000 (14,000–16,000) | 50,000 | 0.3")
+
+
+def test_a_page_is_shown_with_how_long_it_took_idle_and_in_a_drain(files: dict[str, str]) -> None:
+    assert rows(files["benchmarks.md"], "Pages") == [
+        "overview | 20 | 31 | 35 | 44 | 90",
+        "errors | 120 | 180 | 100",
+    ]
+    assert "| one reader looks 40 times a second, without a pause | 1 | 8.5 | 9 |" in files["benchmarks.md"]
 
 
 def test_what_failed_or_was_left_out_says_why(files: dict[str, str]) -> None:
