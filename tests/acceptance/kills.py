@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -54,13 +54,21 @@ class Run:
         self.tasker = Tasker(*options, f"--concurrency={CONCURRENCY}", "--log-level=info", log=log)
         return self.tasker
 
-    def serve_until(self, moment: float) -> None:
-        """Let it run until then, whether it has come up or not."""
+    def serve_while(self, goes_on: Callable[[], bool]) -> None:
+        """Let it run so long, whether it has come up or not."""
         assert self.tasker is not None
-        while time.monotonic() < moment:
+        while goes_on():
             if not self.port and (started := STARTED.search(self.tasker.said)):
                 self.port = int(started[2].rpartition(":")[2])
             time.sleep(0.002)
+
+    def serve(self, seconds: float, working: bool) -> None:
+        """Let it run so long after its start or, if it shall be `working`, after its first call."""
+        if working:
+            called, within = len(self.target.calls), time.monotonic() + 60
+            self.serve_while(lambda: len(self.target.calls) == called and time.monotonic() < within)
+        moment = time.monotonic() + seconds
+        self.serve_while(lambda: time.monotonic() < moment)
 
     def kill(self) -> None:
         assert self.tasker is not None
@@ -125,13 +133,17 @@ class Run:
 
 
 def killed(directory: Path, target: Target, kills: int, seed: int, longest: float) -> "Run":
-    """Kill it so often, each time up to `longest` seconds after its start; then let it finish its work."""
+    """Kill it so often, then let it finish its work.
+
+    A kill comes up to `longest` seconds after the start, and every other one so long after the first call:
+    however slow the machine is, some kills meet a start and some meet calls under way.
+    """
     run = Run(directory, target, seed)
     try:
         with run.pushers():
-            for _ in range(kills):
+            for kill in range(kills):
                 run.start()
-                run.serve_until(time.monotonic() + run.random.uniform(0, longest))
+                run.serve(run.random.uniform(0, longest), working=kill % 2 == 1)
                 run.kill()
             run.port = run.start().ready().port
             more = len(run.answered) + 100

@@ -48,13 +48,15 @@ def free_port() -> int:
             pass
 
 
-def installed(name: str) -> str:
-    """Where that program is; CI has to have it, elsewhere the test is skipped."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+def installed(*names: str) -> str:
+    """Where the first of them that is here is; CI has to have one, elsewhere the test is skipped."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
+        missing = f"{' or '.join(names)} is not installed"
         if os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed: CI has to install it")
-        pytest.skip(f"{name} is not installed")
+            pytest.fail(f"{missing}: CI has to install it")
+        pytest.skip(missing)
     return found
 
 
