@@ -83,12 +83,35 @@ class Machine:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for one in (self.tasker, *self.others):
-            if one is not None:
-                one.kill()
+        self.kill_all()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def kill_all(self) -> None:
+        for one in (self.tasker, *self.others):
+            if one is not None:
+                one.kill()
+        self.tasker, self.others, self.result = None, [], "inactive"
+
+    # ---- as it was --------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Stop the tasker, and keep what is on the machine for `back`."""
+        self.stop()
+        for place in PLACES:
+            shutil.copytree(self.path(place), self.path(f"/kept{place}"))
+
+    def back(self, targets_port: int) -> None:
+        """As it was when it was kept, with the tasker running, and with another target."""
+        self.kill_all()
+        self.targets_port = targets_port
+        self.log.write_bytes(b"")
+        for place in PLACES:
+            here = self.path(place)
+            here.unlink() if here.is_symlink() else shutil.rmtree(here)
+            shutil.copytree(self.path(f"/kept{place}"), here)
+        assert self.start()[0] == 0
 
     def _make_stand_ins(self, port: int) -> None:
         self.bin = self.home / "bin"

@@ -51,14 +51,23 @@ def walk_through(machine: Machine, title: str) -> None:
     assert len(said) == len(steps) + 1
 
 
-@pytest.fixture
-def machine(tmp_path: Path, target: Target) -> Iterator[Machine]:
-    """Set up as the page says, and running."""
+@pytest.fixture(scope="session")
+def set_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """As the page says."""
     installed("jq")
-    with Machine(tmp_path / "m", target.port) as made:
+    with Machine(tmp_path_factory.mktemp("machine") / "m", 1) as made:
         _, setup, ask = shell("Install")
         made.run(f"set -e\n{setup}{ask}")
+        made.keep()
         yield made
+
+
+@pytest.fixture
+def machine(set_up: Machine, target: Target) -> Iterator[Machine]:
+    """Set up as the page says, and running; what a test does to it is undone for the next one."""
+    set_up.back(target.port)
+    yield set_up
+    set_up.kill_all()
 
 
 # ---- what breaks --------------------------------------------------------------------------------------
