@@ -64,7 +64,7 @@ LIMITS = {
     "churn": {"quick": 40, "normal": 100, "full": 3600},
     "idle": {"quick": 60, "normal": 80, "full": 120},
     "pages": {"quick": 120, "normal": 400, "full": 800},
-    "peers": {"quick": 120, "normal": 500, "full": 7200},
+    "peers": {"quick": 120, "normal": 900, "full": 7200},
 }
 
 
