@@ -19,6 +19,7 @@ SECOND_SIGNALS = {"quick": 1, "night": 40}
 GRACE = 0.5  # seconds
 HUNG = 5
 CALL = 0.02  # seconds that the target takes
+SLOWEST = 100  # calls a second, when what is left runs
 
 
 def prove(size: str, seed: int, deadline: float) -> Proof:
@@ -95,7 +96,8 @@ class _Run:
         """Run what is left; the paths that were never called, and those that were answered twice."""
         tasker = self._start()
         try:
-            until(lambda: tasker.number("waiting") == 0, 60)
+            left = tasker.number("waiting")
+            until(lambda: tasker.number("waiting") == 0, 60 + left / SLOWEST, lambda: f"of {left}")
             until(lambda: tasker.number("running") == HUNG, 60)
         finally:
             tasker.kill()
