@@ -149,6 +149,7 @@ class TaskPusher:
         if self._recovery.done():
             self._recovery.result()
         self._recovery.add_done_callback(self._ended)
+        self._recovery.add_done_callback(lambda _: wake())  # what it took back late, after the first claims
         self._rules = {figures.rule.name: figures.rule for figures in await self.store.queues()}
         self._workers.start()
         self._upkeep.start().add_done_callback(self._ended)

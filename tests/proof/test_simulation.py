@@ -96,3 +96,9 @@ def test_a_tasker_that_breaks_a_promise_is_found_out(that: str, monkeypatch: pyt
     with pytest.raises(Broken, match=promise):  # noqa: PT012
         for seed in range(20):
             lived(seed)
+
+
+@pytest.mark.parametrize("seed", [20261549, 20261648, 20261749])
+def test_a_job_that_is_taken_back_late_at_a_start_runs_at_once(seed: int) -> None:
+    """In these lives the store answers only when the first claims have found nothing."""
+    simulation.lived(seed)
