@@ -16,6 +16,7 @@ from taskpusher.runners.base import Failure
 from taskpusher.stores.base import Add, Details, QueueRule, Remove
 from taskpusher.stores.check import check
 from taskpusher.stores.layout import uid_key
+from taskpusher.stores.lmdb import LmdbStore
 from taskpusher.stores.numbers import LaneNumbers, short_hash
 from taskpusher.stores.requests import AT_ONCE
 from taskpusher.testing import NOW, OK, a_job, eventually, refused, settled
@@ -28,6 +29,16 @@ REST = 0.02
 @pytest.fixture
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskpusher.stores.writer.REST", REST)
+
+
+async def is_ended_by_a_write(store: LmdbStore, told: list[BaseException]) -> None:
+    """It is told, and nobody is answered what nobody knows."""
+    writing = asyncio.ensure_future(store.write(Add(a_job())))
+    await eventually(lambda: told)
+    assert isinstance(told[0], StoreBroken)
+    assert not writing.done()
+    writing.cancel()
+    await store.close()
 
 
 async def test_a_writer_without_work_lets_the_lock_go_until_it_is_asked(
@@ -72,12 +83,7 @@ async def test_a_fault_in_the_middle_of_a_commit_answers_nobody_and_is_told(
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(store._tables, "finish", finish)
-    writing = asyncio.ensure_future(store.write(Add(a_job())))
-    await eventually(lambda: told)
-    assert isinstance(told[0], StoreBroken)
-    assert not writing.done()
-    writing.cancel()
-    await store.close()
+    await is_ended_by_a_write(store, told)
 
 
 async def test_a_commit_that_may_be_there_after_all_ends_the_store(
@@ -97,12 +103,7 @@ async def test_a_commit_that_may_be_there_after_all_ends_the_store(
 
     monkeypatch.setattr(store._writer, "_reopen", reopen)
     have_meta_pages_written_to(Path("/dev/full"), store)
-    writing = asyncio.ensure_future(store.write(Add(a_job())))
-    await eventually(lambda: told)
-    assert isinstance(told[0], StoreBroken)
-    assert not writing.done()
-    writing.cancel()
-    await store.close()
+    await is_ended_by_a_write(store, told)
 
 
 async def test_an_environment_that_gives_up_by_itself_ends_the_store(
@@ -118,12 +119,7 @@ async def test_an_environment_that_gives_up_by_itself_ends_the_store(
     told: list[BaseException] = []
     store.watch(lambda: None, told.append)
     monkeypatch.setattr(store._writer, "_env", GivenUp())
-    writing = asyncio.ensure_future(store.write(Add(a_job())))
-    await eventually(lambda: told)
-    assert isinstance(told[0], StoreBroken)
-    assert not writing.done()
-    writing.cancel()
-    await store.close()
+    await is_ended_by_a_write(store, told)
 
 
 # ---- a full disk --------------------------------------------------------------------------------------

@@ -142,36 +142,33 @@ async def test_a_job_that_begins_and_jobs_that_are_removed_are_told_too(site: An
         await reader.until(lambda reader: reader.events()[-1]["states"]["canceled"] == 0)
 
 
-async def test_nothing_is_read_while_nothing_moves(
-    site: Any, live: Live, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = 0
+def counted_looks(site: Any, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry for each time that the pusher is looked at."""
+    looks: list[None] = []
     glance = site.pusher.glance
 
     async def counted() -> Any:
-        nonlocal looks
-        looks += 1
+        looks.append(None)
         return await glance()
 
     monkeypatch.setattr(site.pusher, "glance", counted)
+    return looks
+
+
+async def test_nothing_is_read_while_nothing_moves(
+    site: Any, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = counted_looks(site, monkeypatch)
     async with reading(live) as reader:
         await reader.until(Reader.events)
         await site.pusher.push(URL, delay="1h")
         await reader.until(lambda reader: len(reader.events()) > 1 and reader.events()[-1]["moved"] == 0)
         assert live._timer is None
-        assert looks == len(reader.events())
+        assert len(looks) == len(reader.events())
 
 
 async def test_one_look_serves_all_streams(site: Any, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = 0
-    glance = site.pusher.glance
-
-    async def counted() -> Any:
-        nonlocal looks
-        looks += 1
-        return await glance()
-
-    monkeypatch.setattr(site.pusher, "glance", counted)
+    looks = counted_looks(site, monkeypatch)
     async with reading(live) as one, reading(live) as two, reading(live) as three:
         readers = (one, two, three)
         for _ in range(5):
@@ -183,7 +180,7 @@ async def test_one_look_serves_all_streams(site: Any, live: Live, monkeypatch: p
                         reader.events()[-1:] and reader.events()[-1]["states"]["waiting"] == number
                     )
                 )
-        assert looks <= max(len(reader.events()) for reader in readers) + 3
+        assert len(looks) <= max(len(reader.events()) for reader in readers) + 3
 
 
 async def test_streams_that_begin_one_after_the_other_do_not_have_the_store_read_more_often(
